@@ -1,0 +1,40 @@
+# Two commands for a fresh machine: `make demo` and `make test`. Both build the environment first (scripts/environment.py).
+# PYTHON=/path/to/python3 chooses the Python it is made from; PYTEST_ARGS passes options on to pytest.
+
+.PHONY: help demo test check python-path clean distclean
+.DEFAULT_GOAL := help
+
+environment = python="$$(sh scripts/environment.sh)" && "$$python" -m
+
+help:
+	@echo "make demo         set up, then make demo/out.mp4 (a sample video with a new sound) and demo/out.png"
+	@echo "make test         set up, then check, then run all tests but the benchmarks"
+	@echo "make check        set up, then formatting, lint and types"
+	@echo "make python-path  set up, then print the environment's interpreter (use: make -s python-path)"
+	@echo "make clean        remove what the other targets left in this folder"
+	@echo "make distclean    also remove the environments from the cache"
+
+demo:
+	@mkdir -p demo
+	@$(environment) audiox_core generate --model demo --text "a steady drum beat" \
+		--video audiox_core/assets/sample.mp4 -o demo/out.mp4 --spectrogram demo/out.png
+	@echo "Made demo/out.mp4 (the sample video with a new soundtrack) and demo/out.png (its spectrogram)."
+	@echo "The demo model has random weights, so the sound is noise: it shows that everything runs."
+
+test: check
+	@$(environment) pytest --cov --cov-report=term --ignore=tests/benchmarks $(PYTEST_ARGS)
+
+check:
+	@$(environment) ruff format --check .
+	@$(environment) ruff check .
+	@$(environment) mypy
+
+python-path:
+	@sh scripts/environment.sh
+
+clean:
+	rm -rf demo build dist .coverage .hypothesis .mypy_cache .pytest_cache .ruff_cache *.egg-info
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+distclean: clean
+	@sh scripts/environment.sh --remove

@@ -1,0 +1,202 @@
+"""The command line: python -m audiox_core generate | info | convert."""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import sys
+from pathlib import Path
+from typing import Any
+
+from .errors import AudioXError, InputError
+
+TASKS = """examples
+  text to audio     generate --text "Ocean waves crashing" -o waves.wav
+  text to music     generate --text "An orchestral piece with a soaring melody" -o music.flac
+  video to audio    generate --video clip.mp4 -o clip_with_sound.mp4
+  video to music    generate --video clip.mp4 --text "Generate music for the video" -o clip_with_music.mp4
+  text and video    generate --video clip.mp4 --text "footsteps on gravel" -o clip_with_sound.mp4
+  image to audio    generate --image beach.jpg -o beach.wav
+  audio prompt      generate --audio example.wav --text "the same, slower" -o variation.wav
+  no download       generate --model demo --text "anything" -o noise.wav
+"""
+
+
+def parser() -> argparse.ArgumentParser:
+    top = argparse.ArgumentParser(prog="python -m audiox_core", description="AudioX: anything to audio.")
+    commands = top.add_subparsers(dest="command", required=True)
+
+    make = commands.add_parser(
+        "generate",
+        help="make a sound",
+        epilog=TASKS,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    _model_options(make)
+    what = make.add_argument_group("what the sound follows (one or several)")
+    what.add_argument("--text", help="a prompt; words past 128 tokens are not read")
+    what.add_argument("--negative-text", help="what the sound should be unlike")
+    what.add_argument("--video", metavar="FILE", help="ten seconds of it are seen")
+    what.add_argument("--image", metavar="FILE", help="seen as a still video")
+    what.add_argument("--audio", metavar="FILE", help="ten seconds of it are heard as an example")
+    what.add_argument("--start", type=float, default=0.0, help="where the video begins, in seconds")
+    what.add_argument("--audio-start", type=float, default=0.0, help="where the audio prompt begins, in seconds")
+    how = make.add_argument_group("how it is made (defaults: the released recipe)")
+    how.add_argument("--seconds", type=float, default=10.0, help="length of the sound (default %(default)s)")
+    how.add_argument("--steps", type=int, default=250, help="sampling steps (default %(default)s)")
+    how.add_argument("--cfg", type=float, default=7.0, help="guidance; 1 is off (default %(default)s)")
+    how.add_argument("--rescale", type=float, default=0.0, help="guidance rescale, 0 to 1 (default %(default)s)")
+    how.add_argument("--seed", type=int, default=0, help="the same seed gives the same sound (default %(default)s)")
+    how.add_argument("--sampler", default="dpmpp-3m-sde", help="default %(default)s")
+    how.add_argument("--sigma-min", type=float, default=0.3, help="default %(default)s")
+    how.add_argument("--sigma-max", type=float, default=500.0, help="default %(default)s")
+    how.add_argument("--rho", type=float, default=1.0, help="curve of the sigma schedule (default %(default)s)")
+    out = make.add_argument_group("output")
+    out.add_argument(
+        "-o",
+        "--output",
+        required=True,
+        metavar="FILE",
+        help=".wav or .flac for the sound; .mp4, .mov, .mkv or .webm for the video with its new sound",
+    )
+    out.add_argument("--mix", action="store_true", help="keep the video's own sound underneath")
+    out.add_argument("--no-normalize", action="store_true", help="leave the level as it was decoded")
+    out.add_argument("--spectrogram", metavar="PNG", help="also draw the sound")
+    out.add_argument("--quiet", action="store_true", help="no report and no progress bars")
+
+    info = commands.add_parser("info", help="what the machine has, and the plan for a model")
+    _model_options(info)
+
+    convert = commands.add_parser("convert", help="model.ckpt to model.safetensors, plain tensors only")
+    convert.add_argument("source", metavar="CKPT")
+    convert.add_argument("target", metavar="SAFETENSORS")
+    return top
+
+
+def _model_options(command: argparse.ArgumentParser) -> None:
+    group = command.add_argument_group("model")
+    group.add_argument("--model", default="AudioX", help="AudioX, a checkpoint's path, or demo (default %(default)s)")
+    group.add_argument("--config", metavar="JSON", help="config.json, if it does not lie beside the checkpoint")
+    group.add_argument("--text-encoder", metavar="PATH", help="t5_base.safetensors or a folder, if not found by itself")
+    group.add_argument("--models-dir", metavar="DIR", action="append", default=[], help="another place to look")
+    group.add_argument("--offline", action="store_true", help="never download")
+    group.add_argument("--device", default="auto", help="auto, cuda, cuda:1, xpu, mps or cpu (default %(default)s)")
+    group.add_argument("--dtype", default="auto", help="auto, fp32, bf16, fp16 or fp8 (default %(default)s)")
+    group.add_argument("--no-half", action="store_true", help="float32 throughout; the same as --dtype fp32")
+    group.add_argument("--no-cpu-offload", action="store_true", help="keep everything on the device")
+    group.add_argument("--max-vram", type=float, metavar="GB", help="use at most this much memory of the device")
+
+
+def _load(args: argparse.Namespace, progress: bool) -> Any:
+    from .loading import load_pipeline
+
+    if args.no_half and args.dtype not in ("auto", "fp32"):
+        raise InputError(f"--no-half and --dtype {args.dtype} contradict each other: drop one of them")
+    return load_pipeline(
+        args.model,
+        device=args.device,
+        dtype="fp32" if args.no_half else args.dtype,
+        offload="off" if args.no_cpu_offload else "auto",
+        max_vram_gb=args.max_vram,
+        text_encoder=args.text_encoder,
+        config=args.config,
+        models_dirs=args.models_dir,
+        download=not args.offline,
+        progress=progress,
+    )
+
+
+def generate(args: argparse.Namespace) -> None:
+    """Makes a sound and writes it. What can be found wrong before the model is loaded is found before."""
+    from .media import AUDIO_SUFFIXES, VIDEO_SUFFIXES, check_writable
+
+    target = Path(args.output)
+    to_video = target.suffix.lower() in VIDEO_SUFFIXES
+    if not to_video and target.suffix.lower() not in AUDIO_SUFFIXES:
+        valid = ", ".join(sorted({*AUDIO_SUFFIXES, *VIDEO_SUFFIXES}))
+        raise InputError(f"-o {target}: unknown ending {target.suffix!r}. Use one of {valid}.")
+    if to_video and not args.video:
+        raise InputError(f"-o {target}: a video file needs --video; for the sound alone use .wav or .flac")
+    check_writable(target)
+    if args.spectrogram:
+        check_writable(args.spectrogram)
+    pipe = _load(args, not args.quiet)
+    if not args.quiet:
+        print(pipe.report)
+    if pipe.notice:
+        print(pipe.notice)
+    sound = pipe(
+        text=args.text,
+        video=args.video,
+        audio=args.audio,
+        image=args.image,
+        seconds=args.seconds,
+        steps=args.steps,
+        guidance=args.cfg,
+        rescale=args.rescale,
+        seed=args.seed,
+        negative_text=args.negative_text,
+        sampler=args.sampler,
+        sigma_min=args.sigma_min,
+        sigma_max=args.sigma_max,
+        rho=args.rho,
+        start=args.start,
+        audio_start=args.audio_start,
+        normalize=not args.no_normalize,
+        progress=not args.quiet,
+    )
+    if to_video:
+        sound.save_with_video(args.video, target, mode="mix" if args.mix else "replace", offset=args.start)
+    else:
+        sound.save(target)
+    if args.spectrogram:
+        from .media import spectrogram_image, write_png
+
+        write_png(args.spectrogram, spectrogram_image(sound.waveform, sound.sample_rate))
+    if not args.quiet:
+        print(f"{target}: {sound.seconds:.2f} s of sound at {sound.sample_rate} Hz")
+
+
+def info(args: argparse.Namespace) -> None:
+    """Prints what the machine has, and where the parts of the model would go."""
+    from .loading import plan_for
+    from .memory import report
+
+    machine, plan = plan_for(
+        args.model,
+        config=args.config,
+        models_dirs=args.models_dir,
+        device=args.device,
+        dtype="fp32" if args.no_half else args.dtype,
+        offload="off" if args.no_cpu_offload else "auto",
+        max_vram_gb=args.max_vram,
+    )
+    print(report(plan, machine))
+
+
+def convert(args: argparse.Namespace) -> None:
+    """Rewrites a checkpoint as safetensors."""
+    from .checkpoint import convert as rewrite
+
+    rewrite(args.source, args.target)
+    print(f"{args.target}: written")
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Runs a command; 0 when it worked, 1 after an error that was told, 130 after Ctrl-C."""
+    args = parser().parse_args(arguments)
+    logging.basicConfig(level=logging.WARNING, format="%(message)s", stream=sys.stderr)
+    logging.getLogger("audiox").setLevel(logging.INFO)
+    try:
+        {"generate": generate, "info": info, "convert": convert}[args.command](args)
+    except AudioXError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print("interrupted; nothing was written", file=sys.stderr)
+        return 130
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,76 @@
+"""Audio conditioning: latents of a prompt by an autoencoder of its own, projected to tokens."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from ..autoencoder import Encoder, OnTile, encode_statistics, split_statistics
+from ..config import AudioConfig
+from ..errors import InputError
+
+TOKENS = 215
+
+
+class _Model(nn.Module):
+    """Only there so that the encoder's keys are the released ones (pretransform.model.encoder)."""
+
+    def __init__(self, encoder: Encoder):
+        super().__init__()
+        self.model = nn.Module()
+        self.model.encoder = encoder
+
+
+class AudioPromptEncoder(nn.Module):
+    """Ten seconds of stereo sound to condition tokens. Digital silence gives the learned empty feature."""
+
+    def __init__(
+        self,
+        config: AudioConfig,
+        cond_dim: int,
+        *,
+        dtype: torch.dtype | None = None,
+        device: Any = None,
+        operations: Any = nn,
+    ):
+        super().__init__()
+        kw: dict[str, Any] = {"dtype": dtype, "device": device}
+        self.config = config
+        self.pretransform = _Model(Encoder(config.autoencoder.encoder, operations=operations, **kw))
+        self.proj_out = operations.Linear(config.autoencoder.latent_dim, cond_dim, **kw)
+        self.empty_audio_feat = nn.Parameter(torch.empty(1, TOKENS, cond_dim, **kw))
+
+    def latents(
+        self, audio: Tensor, *, tile: int | None = None, on_tile: OnTile | None = None
+    ) -> tuple[Tensor, Tensor]:
+        """Waveform (B, 2, N) -> mean and deviation of its latents, each (B, 64, L)."""
+        ratio = self.config.autoencoder.downsampling_ratio
+        encoder: Any = self.pretransform.model.encoder
+        return split_statistics(encode_statistics(encoder, audio, ratio, tile=tile, on_tile=on_tile))
+
+    def forward(
+        self,
+        audio: Tensor,
+        noise: Tensor | None = None,
+        *,
+        tile: int | None = None,
+        on_tile: OnTile | None = None,
+    ) -> Tensor:
+        """Waveform (B, 2, 441000) -> tokens (B, 215, D) in float32.
+
+        noise (B, 64, 215) samples the latents as the released pipeline does; None takes their mean.
+        """
+        ratio = self.config.autoencoder.downsampling_ratio
+        if audio.ndim != 3 or audio.shape[1] != 2 or audio.shape[-1] // ratio != TOKENS:
+            raise InputError(
+                f"audio: waveform of shape {tuple(audio.shape)}; (B, 2, {TOKENS * ratio}..{(TOKENS + 1) * ratio - 1}) "
+                f"samples are needed, which is ten seconds of stereo at {self.config.sample_rate} Hz"
+            )
+        mean, deviation = self.latents(audio.float(), tile=tile, on_tile=on_tile)
+        z = mean if noise is None else mean + deviation * noise.to(mean)
+        weight = self.empty_audio_feat
+        tokens = self.proj_out(z.transpose(1, 2).to(weight)).float()  # (B, 215, D)
+        silent = (audio == 0).flatten(1).all(dim=1).to(tokens.device)[:, None, None]
+        return torch.where(silent, weight.to(tokens), tokens)

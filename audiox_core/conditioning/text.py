@@ -1,0 +1,93 @@
+"""Text conditioning: tokens of a T5 encoder's last hidden states, zero where the prompt has ended."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor, nn
+
+from ..config import TextConfig
+from ..errors import InputError
+
+log = logging.getLogger("audiox")
+
+
+class Tokenizer(Protocol):
+    """Text to token ids, the end token included, not yet truncated; and back for messages."""
+
+    def encode(self, text: str) -> list[int]: ...
+
+    def decode(self, ids: list[int]) -> str: ...
+
+
+class TextEncoder(nn.Module):
+    """Wraps transformers.T5EncoderModel; its answers are the text's condition tokens."""
+
+    def __init__(self, config: TextConfig, *, dtype: torch.dtype | None = None, device: Any = None):
+        super().__init__()
+        from transformers import T5Config, T5EncoderModel
+
+        self.config = config
+        with torch.device(device or "cpu"):
+            self.t5 = T5EncoderModel(T5Config(**config.t5)).to(dtype or torch.get_default_dtype()).eval()
+
+    def forward(self, ids: list[list[int]]) -> Tensor:
+        """Token ids of each prompt (at most max_length) -> tokens (B, max_length, D), zeros after the end."""
+        device, length = self.t5.shared.weight.device, self.config.max_length
+        if any(not row or len(row) > length for row in ids):
+            raise InputError(f"text: {[len(row) for row in ids]} tokens; each prompt needs 1 to {length}")
+        padded = torch.zeros(len(ids), length, dtype=torch.long, device=device)
+        mask = torch.zeros(len(ids), length, dtype=torch.long, device=device)
+        for i, row in enumerate(ids):
+            padded[i, : len(row)] = torch.tensor(row, device=device)
+            mask[i, : len(row)] = 1
+        hidden = self.t5(input_ids=padded, attention_mask=mask).last_hidden_state  # (B, M, D)
+        return hidden.float() * mask[..., None]
+
+
+def truncate(text: str, tokenizer: Tokenizer, max_length: int) -> list[int]:
+    """Token ids of a prompt, cut to max_length with its end token kept; warns with the text that was cut off."""
+    ids = tokenizer.encode(text)
+    if len(ids) <= max_length:
+        return ids
+    lost = tokenizer.decode(ids[max_length - 1 : -1])
+    log.warning("text: the prompt is %d tokens long, %d are read; cut off: %r", len(ids), max_length, lost)
+    return [*ids[: max_length - 1], ids[-1]]
+
+
+class T5Tokenizer:
+    """A tokenizer.json read by transformers' fast tokenizer, from a folder."""
+
+    def __init__(self, folder: str):
+        from transformers import AutoTokenizer
+
+        # No length limit here: truncate() cuts, and tells what.
+        self.inner = AutoTokenizer.from_pretrained(folder, local_files_only=True, model_max_length=1 << 30)
+
+    def encode(self, text: str) -> list[int]:
+        return list(self.inner(text)["input_ids"])
+
+    def decode(self, ids: list[int]) -> str:
+        return str(self.inner.decode(ids))
+
+
+class ByteTokenizer:
+    """UTF-8 bytes shifted by three (0 pad, 1 end, 2 unknown), as in ByT5 (arXiv:2105.13626); for the demo."""
+
+    def encode(self, text: str) -> list[int]:
+        return [b + 3 for b in text.encode("utf-8")] + [1]
+
+    def decode(self, ids: list[int]) -> str:
+        return bytes(i - 3 for i in ids if i >= 3).decode("utf-8", errors="replace")
+
+
+def text_keys(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """A T5 file's tensors under T5EncoderModel's names: decoder keys dropped, the shared embedding named twice."""
+    shared = state.get("shared.weight", state.get("encoder.embed_tokens.weight"))
+    kept = {k: v for k, v in state.items() if k.startswith("encoder.")}
+    if shared is not None:
+        kept["shared.weight"] = kept["encoder.embed_tokens.weight"] = shared
+    return kept

@@ -1,0 +1,148 @@
+"""Video conditioning: CLIP on each frame, a transformer over time, a projection to tokens."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from ..config import VideoConfig
+from ..errors import InputError
+from ..layers import Attention, torch_attention
+
+CLIP_MEAN = (0.48145466, 0.4578275, 0.40821073)
+CLIP_STD = (0.26862954, 0.26130258, 0.27577711)
+FRAMES = 50
+TOKENS = 128
+DEPTH, HEADS, HEAD_DIM, MLP = 4, 16, 64, 3072
+CHUNK = 10  # frames per CLIP call: enough to fill a device, few enough to cancel soon
+
+
+class _Attention(nn.Module):
+    def __init__(self, width: int, attention: Attention, operations: Any, **kw: Any):
+        super().__init__()
+        self.attention = attention
+        self.to_qkv = operations.Linear(width, 3 * HEADS * HEAD_DIM, bias=False, **kw)
+        self.to_out = nn.Sequential(operations.Linear(HEADS * HEAD_DIM, width, **kw))
+
+    def forward(self, x: Tensor) -> Tensor:
+        qkv = self.to_qkv(x).unflatten(-1, (3, HEADS, HEAD_DIM)).permute(2, 0, 3, 1, 4)  # (3, B, H, F, d)
+        out = self.attention(qkv[0], qkv[1], qkv[2])
+        return self.to_out(out.transpose(1, 2).flatten(2))
+
+
+class _Mlp(nn.Module):
+    def __init__(self, width: int, operations: Any, **kw: Any):
+        super().__init__()
+        # The two identities keep the released key names (net.0, net.3).
+        self.net = nn.Sequential(
+            operations.Linear(width, MLP, **kw), nn.GELU(), nn.Identity(), operations.Linear(MLP, width, **kw)
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.net(x)
+
+
+class _PreNorm(nn.Module):
+    def __init__(self, width: int, fn: nn.Module, operations: Any, **kw: Any):
+        super().__init__()
+        self.norm = operations.LayerNorm(width, **kw)
+        self.fn = fn
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x + self.fn(self.norm(x))
+
+
+class TemporalTransformer(nn.Module):
+    """Pre-norm transformer along the frames of one spatial position: (B, F, D) -> (B, F, D)."""
+
+    def __init__(self, width: int, attention: Attention, operations: Any, **kw: Any):
+        super().__init__()
+        self.layers = nn.ModuleList(
+            nn.ModuleList(
+                [
+                    _PreNorm(width, _Attention(width, attention, operations, **kw), operations, **kw),
+                    _PreNorm(width, _Mlp(width, operations, **kw), operations, **kw),
+                ]
+            )
+            for _ in range(DEPTH)
+        )
+        self.norm = operations.LayerNorm(width, **kw)
+
+    def forward(self, x: Tensor) -> Tensor:
+        for attention, mlp in self.layers:  # type: ignore[misc]
+            x = mlp(attention(x))
+        return self.norm(x)
+
+
+class VideoEncoder(nn.Module):
+    """Frames to condition tokens. Purely black items count as "no video" and give the learned empty feature.
+
+    Module names are the released keys'.
+    """
+
+    def __init__(
+        self,
+        config: VideoConfig,
+        *,
+        dtype: torch.dtype | None = None,
+        device: Any = None,
+        operations: Any = nn,
+        attention: Attention = torch_attention,
+    ):
+        super().__init__()
+        from transformers import CLIPVisionConfig, CLIPVisionModelWithProjection
+
+        kw: dict[str, Any] = {"dtype": dtype, "device": device}
+        vision = CLIPVisionConfig(**config.vision)
+        width = vision.hidden_size
+        patches = (vision.image_size // vision.patch_size) ** 2 + 1
+        self.config, self.size = config, vision.image_size
+        with torch.device(device or "cpu"):
+            clip = CLIPVisionModelWithProjection(vision).to(dtype or torch.get_default_dtype()).eval()
+        self.visual_encoder_model = clip
+        self.Temp_pos_embedding = nn.Parameter(torch.empty(1, FRAMES, width, **kw))
+        self.Temp_transformer = TemporalTransformer(width, attention, operations, **kw)
+        self.proj = operations.Linear(FRAMES * patches, TOKENS, **kw)
+        self.empty_visual_feat = nn.Parameter(torch.empty(1, TOKENS, width, **kw))
+
+    def clip(self, frames: Tensor) -> Tensor:
+        """Pixels (n, 3, 224, 224) in 0..255 -> CLIP's last hidden states (n, 50, D), before its post-norm."""
+        vision = self.visual_encoder_model.vision_model
+        like = vision.embeddings.class_embedding
+        mean, std = (torch.tensor(v, device=like.device)[:, None, None] for v in (CLIP_MEAN, CLIP_STD))
+        pixels = ((frames.to(like.device).float() / 255.0 - mean) / std).to(like.dtype)
+        return vision(pixel_values=pixels).last_hidden_state
+
+    def temporal(self, hidden: Tensor) -> Tensor:
+        """CLIP states (B, F, 50, D) -> the same, mixed along time at each of the 50 positions."""
+        b, f, q, d = hidden.shape
+        x = hidden.transpose(1, 2).reshape(b * q, f, d)
+        x = self.Temp_transformer(x + self.Temp_pos_embedding.to(x))
+        return x.view(b, q, f, d).transpose(1, 2)  # (B, F, 50, D)
+
+    def forward(self, frames: Tensor, on_frames: Callable[[int, int], None] | None = None) -> Tensor:
+        """Frames (B, 50, 3, 224, 224), uint8 or float in 0..255 -> tokens (B, 128, D) in float32.
+
+        on_frames(done, total) is told of progress. Raises InputError for another number or size of frames.
+        """
+        b, f = frames.shape[:2]
+        if frames.shape[1:] != (FRAMES, 3, self.size, self.size):
+            raise InputError(
+                f"video: frames of shape {tuple(frames.shape)}; (B, {FRAMES}, 3, {self.size}, {self.size}) is needed"
+            )
+        flat = frames.flatten(0, 1)  # (B F, 3, H, W)
+        states = []
+        for i in range(0, len(flat), CHUNK):
+            states.append(self.clip(flat[i : i + CHUNK]))
+            if on_frames is not None:
+                on_frames(min(i + CHUNK, len(flat)), len(flat))
+        hidden = self.temporal(torch.cat(states).unflatten(0, (b, f)))
+        # The released projection reads the flat (F, 50, D) array in rows of 2500 consecutive numbers, and its
+        # (D, 128) answer again as (128, D): not a transpose, but what the weights were trained with.
+        rows = hidden.reshape(b, hidden.shape[-1], -1)  # (B, D, 2500)
+        tokens = self.proj(rows).reshape(b, TOKENS, hidden.shape[-1]).float()
+        black = (frames == 0).flatten(1).all(dim=1).to(tokens.device)[:, None, None]
+        return torch.where(black, self.empty_visual_feat.to(tokens), tokens)

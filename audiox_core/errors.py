@@ -1,0 +1,42 @@
+"""The errors that users may see: each names the input and ends with the way out."""
+
+
+class AudioXError(Exception):
+    """Base of all errors raised on purpose by this library."""
+
+
+class ConfigError(AudioXError, ValueError):
+    """A config.json that is broken, incomplete or describes another model."""
+
+
+class CheckpointError(AudioXError, ValueError):
+    """A weights file that is unreadable, unsafe, or does not fit its config."""
+
+
+class MediaError(AudioXError, ValueError):
+    """A video, image or audio file that cannot be read or written."""
+
+
+class InputError(AudioXError, ValueError):
+    """An argument outside its range, or an unknown name."""
+
+
+class SamplingError(AudioXError, ArithmeticError):
+    """Latents that became NaN or infinite while sampling."""
+
+
+class ModelNotFound(AudioXError, FileNotFoundError):
+    """Model files that are neither on disk nor downloadable."""
+
+
+class OutOfMemory(AudioXError, MemoryError):
+    """Neither the device nor the fallbacks had room; says what was needed and which option to turn."""
+
+
+def nearest(name: str, valid: list[str]) -> str:
+    """A sentence that offers the valid names, the most alike first."""
+    from difflib import get_close_matches
+
+    close = get_close_matches(name, valid, n=3, cutoff=0.4)
+    hint = f" Did you mean {' or '.join(repr(c) for c in close)}?" if close else ""
+    return f"{hint} Valid: {', '.join(valid)}."

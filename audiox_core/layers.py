@@ -1,0 +1,123 @@
+"""Building blocks of the diffusion transformer: attention, rotary positions, feed-forward, Fourier features."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+# (q (B, H, L, d), k (B, Hkv, M, d), v (B, Hkv, M, d)) -> (B, H, L, d); Hkv divides H. A host may put its own.
+Attention = Callable[[Tensor, Tensor, Tensor], Tensor]
+# cos and sin, (L, rotated dims / 2), float32
+Rotary = tuple[Tensor, Tensor]
+
+ROTARY_BASE = 10000.0
+
+
+def torch_attention(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+    """Softmax attention by torch's fused kernel; key head j serves query heads j H / Hkv onwards (grouped)."""
+    return F.scaled_dot_product_attention(q, k, v, enable_gqa=k.shape[1] != q.shape[1])
+
+
+def rotary_table(length: int, dims: int, device: torch.device) -> Rotary:
+    """Angles of rotary position embedding (arXiv:2104.09864) for positions 0..length-1, always float32."""
+    inv_freq = ROTARY_BASE ** -(torch.arange(0, dims, 2, device=device, dtype=torch.float32) / dims)
+    angles = torch.outer(torch.arange(length, device=device, dtype=torch.float32), inv_freq)  # (L, dims / 2)
+    return angles.cos(), angles.sin()
+
+
+def rotate(x: Tensor, rotary: Rotary) -> Tensor:
+    """Rotates the first dims of (..., L, d), first half against second half; the others pass unchanged."""
+    cos, sin = rotary
+    half = cos.shape[-1]
+    a, b = x[..., :half].float(), x[..., half : 2 * half].float()
+    rotated = torch.cat([a * cos - b * sin, b * cos + a * sin], dim=-1)
+    return torch.cat([rotated.to(x.dtype), x[..., 2 * half :]], dim=-1)
+
+
+class SelfAttention(nn.Module):
+    """Multi-head self-attention with rotary positions, without biases."""
+
+    def __init__(self, width: int, heads: int, attention: Attention, operations: Any, **kw: Any):
+        super().__init__()
+        self.heads, self.attention = heads, attention
+        self.to_qkv = operations.Linear(width, 3 * width, bias=False, **kw)
+        self.to_out = operations.Linear(width, width, bias=False, **kw)
+
+    def forward(self, x: Tensor, rotary: Rotary) -> Tensor:
+        b, n, width = x.shape
+        qkv = self.to_qkv(x).view(b, n, 3, self.heads, -1).permute(2, 0, 3, 1, 4)  # (3, B, H, L, d)
+        q, k = rotate(qkv[:2], rotary)
+        out = self.attention(q, k, qkv[2])
+        return self.to_out(out.transpose(1, 2).reshape(b, n, width))
+
+
+class CrossAttention(nn.Module):
+    """Attention from the latents to a context whose keys and values are computed once per condition.
+
+    Heads are grouped: a context narrower than the model has fewer key heads, each serving several queries.
+    """
+
+    def __init__(
+        self, width: int, context_width: int, heads: int, attention: Attention, operations: Any, **kw: Any
+    ):
+        super().__init__()
+        self.heads, self.head_dim, self.attention = heads, width // heads, attention
+        self.to_q = operations.Linear(width, width, bias=False, **kw)
+        self.to_kv = operations.Linear(context_width, 2 * context_width, bias=False, **kw)
+        self.to_out = operations.Linear(width, width, bias=False, **kw)
+
+    def keys_values(self, context: Tensor) -> tuple[Tensor, Tensor]:
+        """(B, M, context width) -> keys and values, each (B, Hkv, M, d)."""
+        k, v = self.to_kv(context).unflatten(-1, (2, -1, self.head_dim)).permute(2, 0, 3, 1, 4)
+        return k, v
+
+    def forward(self, x: Tensor, k: Tensor, v: Tensor) -> Tensor:
+        q = self.to_q(x).unflatten(-1, (self.heads, self.head_dim)).transpose(1, 2)  # (B, H, L, d)
+        out = self.attention(q, k.expand(x.shape[0], -1, -1, -1), v.expand(x.shape[0], -1, -1, -1))
+        return self.to_out(out.transpose(1, 2).flatten(2))
+
+
+class GatedLinear(nn.Module):
+    """SwiGLU (arXiv:2002.05202): the first half of the projection, gated by SiLU of the second."""
+
+    def __init__(self, width: int, inner: int, operations: Any, **kw: Any):
+        super().__init__()
+        self.proj = operations.Linear(width, 2 * inner, bias=True, **kw)
+
+    def forward(self, x: Tensor) -> Tensor:
+        value, gate = self.proj(x).chunk(2, dim=-1)
+        return value * F.silu(gate)
+
+
+class FeedForward(nn.Module):
+    """Position-wise gated feed-forward, four times as wide inside."""
+
+    def __init__(self, width: int, operations: Any, **kw: Any):
+        super().__init__()
+        inner = 4 * width
+        self.ff = nn.Sequential(
+            GatedLinear(width, inner, operations, **kw),
+            nn.Identity(),  # keeps the released key names (ff.0, ff.2)
+            operations.Linear(inner, width, bias=True, **kw),
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.ff(x)
+
+
+class FourierFeatures(nn.Module):
+    """Random Fourier features of the timestep (arXiv:2006.10739), cosines first, always in float32."""
+
+    def __init__(self, out_features: int, dtype: torch.dtype | None = None, device: Any = None):
+        super().__init__()
+        self.weight = nn.Parameter(torch.empty(out_features // 2, 1, dtype=dtype, device=device))
+
+    def forward(self, t: Tensor) -> Tensor:
+        weight = self.weight.to(t.device, torch.float32)
+        angles = 2 * math.pi * t.float()[:, None] @ weight.T  # (B, out / 2)
+        return torch.cat([angles.cos(), angles.sin()], dim=-1)

@@ -1,0 +1,51 @@
+"""Media through PyAV: pictures of a video, sound, soundtracks, spectrograms. Nothing heavy is imported before it is used."""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from .audio import check_waveform as check_waveform
+    from .audio import fit as fit
+    from .audio import normalize_peak as normalize_peak
+    from .audio import prepare as prepare
+    from .audio import prompt_audio as prompt_audio
+    from .audio import read_audio as read_audio
+    from .audio import resample as resample
+    from .audio import to_stereo as to_stereo
+    from .audio import write_audio as write_audio
+    from .files import MediaInfo as MediaInfo
+    from .files import check_target as check_target
+    from .files import probe as probe
+    from .frames import frames_from_images as frames_from_images
+    from .frames import read_frames as read_frames
+    from .frames import read_image as read_image
+    from .frames import resize as resize
+    from .mux import encode_video as encode_video
+    from .mux import set_soundtrack as set_soundtrack
+    from .spectrogram import spectrogram_image as spectrogram_image
+    from .spectrogram import write_png as write_png
+
+_HOME = {
+    "audio": (
+        *("check_waveform", "fit", "normalize_peak", "prepare", "prompt_audio"),
+        *("read_audio", "resample", "to_stereo", "write_audio"),
+    ),
+    "files": ("MediaInfo", "check_target", "probe"),
+    "frames": ("frames_from_images", "read_frames", "read_image", "resize"),
+    "mux": ("encode_video", "set_soundtrack"),
+    "spectrogram": ("spectrogram_image", "write_png"),
+}
+_MODULE_OF = {name: module for module, names in _HOME.items() for name in names}
+__all__ = sorted(_MODULE_OF)
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _MODULE_OF:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f".{_MODULE_OF[name]}", __name__), name)
+
+
+def __dir__() -> list[str]:
+    return __all__

@@ -1,0 +1,175 @@
+"""The pictures of a video in the order players show them, with their times, from a given time on."""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Iterator
+from fractions import Fraction
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from .files import Source, is_image, name_of, nominal_rate, open_media, pyav, quarter_turns, video_stream
+
+log = logging.getLogger("audiox")
+
+# How much earlier than the wanted time to seek (seconds): keyframes may be shown later than they are decoded, the pictures before
+# an open group's keyframe cannot be decoded, and some containers find keyframes only roughly.
+SEEK_MARGINS = (0, 2, 12)
+# Each decoder thread holds pictures of its own: fewer threads for large pictures bound the memory.
+THREAD_BYTES = 64 << 20
+
+
+class Pictures:
+    """Iterates over (time, frame): seconds since the first picture as Fraction, and PyAV's VideoFrame.
+
+    The first one is at or before `start`; each later one has a later time. Timestamps that are missing or run backwards are
+    counted on at the nominal rate. `still` tells an image file. Packets that cannot be decoded are skipped and counted in
+    `broken`. After the last picture, `end` is the time at which it stops being shown; `announced` is the duration that the
+    container promised, or None.
+    """
+
+    def __init__(self, source: Source, start: Fraction = Fraction(0)) -> None:
+        self.source, self.name, self.start = source, name_of(source), start
+        self.still = False
+        self.broken = 0
+        self.announced: Fraction | None = None
+        self.end = Fraction(0)
+
+    def __iter__(self) -> Iterator[tuple[Fraction, Any]]:
+        if self.start > 1:
+            with open_media(self.source) as container:
+                served = yield from self._sought(container)
+            if served:
+                return
+        with open_media(self.source) as container:
+            yield from _Run(self, container).pictures()
+
+    def _sought(self, container: Any) -> Iterator[tuple[Fraction, Any]]:
+        """The pictures from just before `start` on, by seeking. Returns whether that worked; if not, nothing was yielded."""
+        av = pyav()
+        run = _Run(self, container)
+        first = next(run.decode(), None)
+        if first is None or run.stamp(first) is None:
+            return False
+        origin = run.seconds(run.stamp(first))
+        for margin in SEEK_MARGINS:
+            target = origin + self.start - margin
+            if target <= origin:
+                return False
+            try:
+                container.seek(int(target / run.base), stream=run.stream)
+            except av.FFmpegError:
+                return False  # what cannot be sought is decoded from its first packet
+            frames = run.decode(sought=True)
+            head = next(frames, None)
+            stamp = None if head is None else run.stamp(head)
+            if stamp is not None and run.seconds(stamp) - origin <= self.start:
+                yield from run.pictures(head, frames, origin)
+                return True
+        return False
+
+
+class _Run:
+    """One pass over an open container's pictures."""
+
+    def __init__(self, owner: Pictures, container: Any) -> None:
+        self.owner, self.container = owner, container
+        self.stream = stream = video_stream(container, owner.name)
+        # AVI stores no presentation times: what FFmpeg guesses for B-frames is out of order, the decoding times are not
+        self.field = "dts" if container.format.name == "avi" else "pts"
+        self.base = Fraction(stream.time_base)
+        self.step = 1 / nominal_rate(stream)
+        self.packets_end: Fraction | None = None
+        owner.still = is_image(container)
+        if stream.duration is not None and not owner.still:
+            owner.announced = stream.duration * self.base
+        context = stream.codec_context
+        picture_bytes = max(context.width * context.height * 3 // 2, 1)
+        stream.thread_type = "AUTO"
+        context.thread_count = min(os.cpu_count() or 1, 16, max(2, THREAD_BYTES // picture_bytes))
+
+    def stamp(self, item: Any) -> int | None:
+        """The timestamp of a packet or frame."""
+        return getattr(item, self.field)
+
+    def seconds(self, stamp: int | None) -> Fraction:
+        return Fraction(0) if stamp is None else stamp * self.base
+
+    def pictures(
+        self, head: Any = None, frames: Iterator[Any] | None = None, origin: Fraction | None = None
+    ) -> Iterator[tuple[Fraction, Any]]:
+        """Times and frames: `head`, then `frames` (all that can be decoded, if None), counted from `origin` (the first one)."""
+        last: Fraction | None = None
+        frames = self.decode() if frames is None else frames
+        for frame in frames if head is None else _chain(head, frames):
+            stamp = self.stamp(frame)
+            time = self.seconds(stamp)
+            if last is not None and (stamp is None or time <= last):
+                time = last + self.step
+            origin, last = (time if origin is None else origin), time
+            yield time - origin, frame
+        if last is not None and origin is not None:
+            end = last + self.step
+            if self.packets_end is not None and self.field == "pts":
+                end = max(self.packets_end, last + min(self.step, self.base))
+            self.owner.end = end - origin
+
+    def decode(self, sought: bool = False) -> Iterator[Any]:
+        """Frames in order of presentation; after a seek only from the first keyframe on."""
+        floor: int | None = None
+        for packet in self._packets():
+            if packet is not None and packet.size:
+                if sought and floor is None:
+                    floor = self.stamp(packet) if packet.is_keyframe else None
+                    if floor is None:
+                        continue
+                self._note_end(packet)
+            for frame in self._frames(packet):
+                stamp = self.stamp(frame)
+                if floor is None or stamp is None or stamp >= floor:
+                    yield frame
+
+    def _packets(self) -> Iterator[Any]:
+        """The stream's packets, the last of them empty; a container that breaks off ends them."""
+        try:
+            yield from self.container.demux(self.stream)
+        except pyav().FFmpegError as error:
+            self._note_broken(error)
+            yield None
+
+    def _frames(self, packet: Any) -> list[Any]:
+        try:
+            if packet is not None and packet.is_corrupt:
+                self._note_broken("corrupt packet")
+                return []
+            return self.stream.codec_context.decode(packet if packet is not None and packet.size else None)
+        except EOFError:
+            return []
+        except pyav().FFmpegError as error:
+            self._note_broken(error)
+            return []
+
+    def _note_broken(self, reason: object) -> None:
+        self.owner.broken += 1
+        log.debug("%s: %s", self.owner.name, reason)
+
+    def _note_end(self, packet: Any) -> None:
+        if packet.pts is None or packet.is_discard:
+            return
+        end = packet.pts * self.base + (packet.duration * self.base if packet.duration else self.step)
+        self.packets_end = end if self.packets_end is None else max(self.packets_end, end)
+
+
+def _chain(head: Any, rest: Iterator[Any]) -> Iterator[Any]:
+    yield head
+    yield from rest
+
+
+def upright_rgb(frame: Any) -> Tensor:
+    """The picture as players show it: (H, W, 3) uint8 RGB, turned by its rotation metadata; alpha is dropped."""
+    picture = torch.from_numpy(frame.to_ndarray(format="rgb24"))  # (H, W, 3)
+    turns = quarter_turns(frame)
+    return torch.rot90(picture, turns, dims=(0, 1)) if turns else picture
