@@ -1,10 +1,10 @@
-# Two commands for a fresh machine: `make demo` and `make test`. Both build the environment first (scripts/environment.py).
+# Two commands for a fresh machine: `make demo` and `make test`. Both build the environment first (.ci/environment.py).
 # PYTHON=/path/to/python3 chooses the Python it is made from; PYTEST_ARGS passes options on to pytest.
 
 .PHONY: help demo test check python-path clean distclean
 .DEFAULT_GOAL := help
 
-environment = python="$$(sh scripts/environment.sh)" && "$$python" -m
+environment = python="$$(sh .ci/environment.sh)" && "$$python" -m
 
 help:
 	@echo "make demo         set up, then make demo/out.mp4 (a sample video with a new sound) and demo/out.png"
@@ -30,11 +30,11 @@ check:
 	@$(environment) mypy
 
 python-path:
-	@sh scripts/environment.sh
+	@sh .ci/environment.sh
 
 clean:
 	rm -rf demo build dist .coverage .hypothesis .mypy_cache .pytest_cache .ruff_cache *.egg-info
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 distclean: clean
-	@sh scripts/environment.sh --remove
+	@sh .ci/environment.sh --remove

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from .config import AutoencoderConfig, OobleckConfig
 from .errors import InputError
+from .kernels import operations as default_operations
 
 DILATIONS = (1, 3, 9)
 # How far an answer looks, in latents either side; a consequence of the kernel sizes above, at any width.
@@ -74,9 +75,7 @@ class DecoderBlock(nn.Module):
         super().__init__()
         self.layers = nn.Sequential(
             Snake(width, **kw),
-            operations.ConvTranspose1d(
-                width, out, 2 * stride, stride=stride, padding=(stride + 1) // 2, **kw
-            ),
+            operations.ConvTranspose1d(width, out, 2 * stride, stride=stride, padding=(stride + 1) // 2, **kw),
             *(ResidualUnit(out, dilation, operations, **kw) for dilation in DILATIONS),
         )
 
@@ -87,7 +86,7 @@ class DecoderBlock(nn.Module):
 class Encoder(nn.Module):
     """Waveform (B, 2, N) -> statistics of the latents (B, 2 C, L), L = floor(N / 2048)."""
 
-    def __init__(self, config: OobleckConfig, *, operations: Any = nn, **kw: Any):
+    def __init__(self, config: OobleckConfig, *, operations: Any = default_operations, **kw: Any):
         super().__init__()
         widths = config.widths
         self.layers = nn.Sequential(
@@ -107,7 +106,7 @@ class Encoder(nn.Module):
 class Decoder(nn.Module):
     """Latents (B, C, L) -> waveform (B, 2, 2048 L)."""
 
-    def __init__(self, config: OobleckConfig, *, operations: Any = nn, **kw: Any):
+    def __init__(self, config: OobleckConfig, *, operations: Any = default_operations, **kw: Any):
         super().__init__()
         widths = config.widths[::-1]
         self.layers = nn.Sequential(
@@ -154,7 +153,7 @@ class Autoencoder(nn.Module):
         *,
         dtype: torch.dtype | None = None,
         device: Any = None,
-        operations: Any = nn,
+        operations: Any = default_operations,
     ):
         super().__init__()
         kw: dict[str, Any] = {"dtype": dtype, "device": device, "operations": operations}
@@ -162,13 +161,9 @@ class Autoencoder(nn.Module):
         self.encoder = Encoder(config.encoder, **kw)
         self.decoder = Decoder(config.decoder, **kw)
 
-    def encode(
-        self, audio: Tensor, *, tile: int | None = None, on_tile: OnTile | None = None
-    ) -> tuple[Tensor, Tensor]:
+    def encode(self, audio: Tensor, *, tile: int | None = None, on_tile: OnTile | None = None) -> tuple[Tensor, Tensor]:
         """Waveform (B, 2, N >= 2048) -> mean and deviation of the latents, each (B, C, N // 2048)."""
-        statistics = encode_statistics(
-            self.encoder, audio, self.config.downsampling_ratio, tile=tile, on_tile=on_tile
-        )
+        statistics = encode_statistics(self.encoder, audio, self.config.downsampling_ratio, tile=tile, on_tile=on_tile)
         return split_statistics(statistics)
 
     def decode(self, latents: Tensor, *, tile: int | None = None, on_tile: OnTile | None = None) -> Tensor:
@@ -178,19 +173,23 @@ class Autoencoder(nn.Module):
         pieces run on the weights' device: peak memory no longer grows with the duration.
         """
         ratio = self.config.downsampling_ratio
-        weight = next(self.decoder.parameters())
+        device, dtype = _workplace(self.decoder)
         if tile is None or latents.shape[-1] <= tile:
-            return self.decoder(latents.to(weight)).to(latents.dtype)
+            return self.decoder(latents.to(device, dtype)).to(latents.dtype)
         out = latents.new_empty(latents.shape[0], self.config.io_channels, latents.shape[-1] * ratio)
         cuts = list(tiles(latents.shape[-1], tile, DECODE_HALO))
         for i, (first, end, start, stop) in enumerate(cuts):
-            piece = self.decoder(latents[..., first:end].to(weight))
-            out[..., start * ratio : stop * ratio] = piece[
-                ..., (start - first) * ratio : (stop - first) * ratio
-            ]
+            piece = self.decoder(latents[..., first:end].to(device, dtype))
+            out[..., start * ratio : stop * ratio] = piece[..., (start - first) * ratio : (stop - first) * ratio]
             if on_tile is not None:
                 on_tile(i + 1, len(cuts))
         return out
+
+
+def _workplace(net: Encoder | Decoder) -> tuple[torch.device, torch.dtype]:
+    """Where a half of the network runs, and in which type: its snakes', as other weights may be kept in fewer bits."""
+    snake = next(m for m in net.modules() if isinstance(m, Snake))
+    return next(net.parameters()).device, snake.alpha.dtype
 
 
 def encode_statistics(
@@ -199,18 +198,16 @@ def encode_statistics(
     """Encoder answer for a waveform (B, 2, N), whole or in tiles of so many latents."""
     length = audio.shape[-1] // ratio
     if length < 1:
-        raise InputError(
-            f"audio: {audio.shape[-1]} samples is too short to encode; at least {ratio} are needed"
-        )
-    weight = next(encoder.parameters())
+        raise InputError(f"audio: {audio.shape[-1]} samples is too short to encode; at least {ratio} are needed")
+    device, dtype = _workplace(encoder)
     if tile is None or length <= tile:
-        return encoder(audio.to(weight)).to(audio.dtype)
+        return encoder(audio.to(device, dtype)).to(audio.dtype)
     pieces = []
     cuts = list(tiles(length, tile, ENCODE_HALO))
     for i, (first, end, start, stop) in enumerate(cuts):
         # The last tile also sees the samples past the last whole latent, as the untiled run does.
         last_sample = audio.shape[-1] if end == length else end * ratio
-        piece = encoder(audio[..., first * ratio : last_sample].to(weight))
+        piece = encoder(audio[..., first * ratio : last_sample].to(device, dtype))
         pieces.append(piece[..., start - first : stop - first].to(audio))
         if on_tile is not None:
             on_tile(i + 1, len(cuts))

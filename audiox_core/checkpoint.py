@@ -74,8 +74,7 @@ def _cast(value: Tensor, dtype: torch.dtype, where: str) -> Tensor:
         )
     count = int((~torch.isfinite(value.float())).sum())
     raise CheckpointError(
-        f"{where}: {count} of {value.numel()} weights are NaN or infinite. "
-        "The file is damaged; download it again."
+        f"{where}: {count} of {value.numel()} weights are NaN or infinite. The file is damaged; download it again."
     )
 
 
@@ -91,13 +90,14 @@ def component_tensors(
     tensors: Mapping[str, Tensor],
     config: ModelConfig,
     *,
-    dtype: torch.dtype | None = None,
+    dtype: torch.dtype | Mapping[str, torch.dtype] | None = None,
     fold: bool = True,
 ) -> dict[str, Tensor]:
     """A component's weights under its module's own names; dead weights left out.
 
     Weight norm is folded; with fold=False both tensors stay, as weight_g and weight_v. Tensors that need no
-    change are the given ones, not copies. dtype None keeps the file's type (float32 if it mixes several).
+    change are the given ones, not copies. dtype is one type, or one for each name (8-bit ones are left to the
+    module, which scales as it rounds); None keeps the file's type (float32 if it mixes several).
     Raises CheckpointError for missing or misshapen keys, for NaN, and for numbers too large for dtype.
     """
     wanted = slots(name, config)
@@ -105,10 +105,12 @@ def component_tensors(
     source = _source(tensors)
     report({k: t for k, t in tensors.items() if k in expected}, expected, f"{source}, component {name!r}")
     live = [s for s in wanted if s.name is not None]
-    dtype = dtype or _stored_dtype(tensors, [s.key for s in live])
+    dtype = dtype or stored_dtype(name, tensors, config)
     out: dict[str, Tensor] = {}
     for slot in live:
         target, value = slot.name or "", tensors[slot.key]
+        kept = dtype[target] if isinstance(dtype, Mapping) else dtype
+        kept = value.dtype if kept.itemsize == 1 else kept
         if slot.key.endswith((".weight_g", ".weight_v")):
             if not fold:
                 target = f"{target}{slot.key[-2:]}"
@@ -116,32 +118,32 @@ def component_tensors(
                 continue
             else:
                 value = fold_weight_norm(tensors[slot.key[:-1] + "g"], _private(tensors, slot.key))
-        elif value.dtype != dtype and isinstance(tensors, FileTensors):
+        elif value.dtype != kept and isinstance(tensors, FileTensors):
             value = tensors.private(slot.key)  # what is only converted need not fill the map
-        out[target] = _cast(value, dtype, f"{source}: {slot.key}")
+        out[target] = _cast(value, kept, f"{source}: {slot.key}")
     return out
 
 
+def stored_dtype(name: str, tensors: Mapping[str, Tensor], config: ModelConfig) -> torch.dtype:
+    """The type in which a file keeps a component's live weights; float32 if they are mixed or in 8 bits."""
+    return _stored_dtype(tensors, [s.key for s in slots(name, config) if s.name is not None and s.key in tensors])
+
+
 def load_component(
-    name: str,
-    tensors: Mapping[str, Tensor],
-    config: ModelConfig,
-    *,
-    dtype: torch.dtype | None = None,
-    operations: Any = nn,
-    attention: Any = None,
+    name: str, tensors: Mapping[str, Tensor], config: ModelConfig, *, dtype: torch.dtype | None = None, **options: Any
 ) -> nn.Module:
     """One of COMPONENTS with its weights, on the CPU, in evaluation mode, without gradients.
 
-    Weights that need no change stay memory-mapped. operations, attention: as in DiffusionTransformer.
-    Raises as component_tensors does.
+    Weights that need no change stay memory-mapped; the others are converted one by one to the types that the
+    module was built with. options (operations, attention, compute_dtype): as in the component's constructor.
+    dtype None is the file's type, or with operations their choice. Raises as component_tensors does.
     """
-    state = component_tensors(name, tensors, config, dtype=dtype)
-    module = build(
-        name, config, dtype=next(iter(state.values())).dtype, operations=operations, attention=attention
-    )
+    if dtype is None and "operations" not in options:
+        dtype = stored_dtype(name, tensors, config)
+    module = build(name, config, dtype=dtype, **options)
     _drop_dead(name, module)
-    module.load_state_dict(state, strict=True, assign=True)
+    types = {key: value.dtype for key, value in module.state_dict(keep_vars=True).items()}
+    module.load_state_dict(component_tensors(name, tensors, config, dtype=types), strict=True, assign=True)
     return _finish(module)
 
 
@@ -189,9 +191,7 @@ def load_text_encoder(
     state = {key: _cast(value, dtype, f"{path}: {key}") for key, value in found.items()}
     state["shared.weight"] = state["encoder.embed_tokens.weight"] = shared
     encoder.t5.load_state_dict(state, strict=True, assign=True)
-    encoder.t5.encoder.embed_tokens.weight = (
-        encoder.t5.shared.weight
-    )  # one parameter, so that moving keeps one copy
+    encoder.t5.encoder.embed_tokens.weight = encoder.t5.shared.weight  # one parameter, so that moving keeps one copy
     _finish(encoder)
     return encoder
 
@@ -224,9 +224,7 @@ def convert(source: str | Path, target: str | Path, *, on_progress: OnBytes | No
     config = read_config(beside) if beside.is_file() else recognise(tensors)
     if config is None:
         known = describe(tensors) or "It is not AudioX's base model, and no config.json lies beside it."
-        raise CheckpointError(
-            f"{source}: what this is can't be told. {known} Put the model's config.json beside it."
-        )
+        raise CheckpointError(f"{source}: what this is can't be told. {known} Put the model's config.json beside it.")
     check_tensors(tensors, config, source)
     for key, value in tensors.items():
         _cast(value, value.dtype, f"{source}: {key}")

@@ -155,9 +155,7 @@ class Section:
 
     def __init__(self, data: Any, path: str):
         if not isinstance(data, Mapping):
-            raise ConfigError(
-                f"{path}: expected a JSON object, got {data!r}. Use the config.json of the model."
-            )
+            raise ConfigError(f"{path}: expected a JSON object, got {data!r}. Use the config.json of the model.")
         self.data, self.path, self.left = data, path, set(data)
 
     def __enter__(self) -> Section:
@@ -287,8 +285,7 @@ def _read_dit(s: Section) -> DiTConfig:
     )
     if config.embed_dim % config.num_heads or config.context_dim % config.head_dim:
         raise ConfigError(
-            f"{s.path}: widths {config.embed_dim} and {config.context_dim} do not divide into "
-            f"{config.num_heads} heads"
+            f"{s.path}: widths {config.embed_dim} and {config.context_dim} do not divide into {config.num_heads} heads"
         )
     return config
 
@@ -343,7 +340,5 @@ def read_config(source: str | Path) -> ModelConfig:
     try:
         data = json.loads(Path(source).read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
-        raise ConfigError(
-            f"{source}: not readable as JSON ({error}). Use the model's config.json."
-        ) from error
+        raise ConfigError(f"{source}: not readable as JSON ({error}). Use the model's config.json.") from error
     return parse_config(data, Path(source).name)

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from .config import DiTConfig
+from .kernels import operations as default_operations
 from .layers import (
     Attention,
     CrossAttention,
@@ -39,9 +40,7 @@ class Context:
 
     def expand(self, rows: int) -> Context:
         """The same condition for each of several rows, without copying."""
-        return Context(
-            tuple((k.expand(rows, -1, -1, -1), v.expand(rows, -1, -1, -1)) for k, v in self.layers)
-        )
+        return Context(tuple((k.expand(rows, -1, -1, -1), v.expand(rows, -1, -1, -1)) for k, v in self.layers))
 
     def cat(self, other: Context) -> Context:
         """This context's rows, then the other's."""
@@ -60,9 +59,7 @@ class Block(nn.Module):
     where half precision overflows (float16) and loses most (bfloat16).
     """
 
-    def __init__(
-        self, config: DiTConfig, attention: Attention, operations: Any, compute: torch.dtype, **kw: Any
-    ):
+    def __init__(self, config: DiTConfig, attention: Attention, operations: Any, compute: torch.dtype, **kw: Any):
         super().__init__()
         width = config.embed_dim
         norm = {**kw, "dtype": torch.float32}
@@ -71,7 +68,7 @@ class Block(nn.Module):
         self.self_attn = SelfAttention(width, config.num_heads, attention, operations, **kw)
         self.cross_attend_norm = operations.LayerNorm(width, **norm)
         self.cross_attn = CrossAttention(
-            width, config.context_dim, config.num_heads, attention, operations, **kw
+            width, config.context_dim, config.num_heads, attention, operations, compute, **kw
         )
         self.ff_norm = operations.LayerNorm(width, **norm)
         self.ff = FeedForward(width, operations, **kw)
@@ -89,17 +86,13 @@ class Block(nn.Module):
 class Transformer(nn.Module):
     """Linear in, blocks, linear out; one extra token in front carries the timestep."""
 
-    def __init__(
-        self, config: DiTConfig, attention: Attention, operations: Any, compute: torch.dtype, **kw: Any
-    ):
+    def __init__(self, config: DiTConfig, attention: Attention, operations: Any, compute: torch.dtype, **kw: Any):
         super().__init__()
         small = {**kw, "dtype": torch.float32}
         # Only half of each head is rotated, but never fewer than 32 dims.
         self.rotary_dims = max(config.head_dim // 2, 32)
         self.project_in = operations.Linear(config.io_channels, config.embed_dim, bias=False, **small)
-        self.layers = nn.ModuleList(
-            Block(config, attention, operations, compute, **kw) for _ in range(config.depth)
-        )
+        self.layers = nn.ModuleList(Block(config, attention, operations, compute, **kw) for _ in range(config.depth))
         self.project_out = operations.Linear(config.embed_dim, config.io_channels, bias=False, **small)
 
     def forward(self, x: Tensor, time_token: Tensor, context: Context | None) -> Tensor:
@@ -114,7 +107,7 @@ class Transformer(nn.Module):
 class DiffusionTransformer(nn.Module):
     """AudioX's backbone (arXiv:2503.10522), a v-prediction network over latents (B, C, L).
 
-    operations is a namespace with Linear, Conv1d and LayerNorm (torch.nn, or a host's casting layers);
+    operations is a namespace with Linear, Conv1d and LayerNorm (torch.nn's, or a host's casting layers);
     attention a function (q, k, v) -> out. Latents of any float dtype come in; the answer has theirs.
     dtype is what the blocks' matrices are kept in, compute_dtype what they multiply in (the same, unless operations
     cast). The layers around the blocks, the norms and the residual stream are few and stay float32.
@@ -126,7 +119,7 @@ class DiffusionTransformer(nn.Module):
         *,
         dtype: torch.dtype | None = None,
         device: Any = None,
-        operations: Any = nn,
+        operations: Any = default_operations,
         attention: Attention = torch_attention,
         compute_dtype: torch.dtype | None = None,
     ):

@@ -56,3 +56,18 @@ class GuidedVelocity:
             return self.network(x, t, context)
         positive, negative = self.network(torch.cat([x, x]), torch.cat([t, t]), context).chunk(2)
         return guide(positive, negative, self.scale, self.rescale)
+
+
+def guide_denoised(
+    positive: Tensor, negative: Tensor, x: Tensor, sigma: Tensor, scale: float, rescale: float
+) -> Tensor:
+    """guide() for a host that guides denoised latents (B, C, L): rescale still measures velocities.
+
+    x and sigma (B,) are what the latents were denoised from, in the convention of sampling.VDenoiser.
+    """
+    sigma = sigma.reshape(-1, *[1] * (x.ndim - 1))  # (B, 1, 1)
+    variance = sigma**2 + 1
+    factor = sigma * variance.rsqrt()
+    # denoised = x / variance - factor v
+    velocities = [(x / variance - denoised) / factor for denoised in (positive, negative)]
+    return x / variance - factor * guide(velocities[0], velocities[1], scale, rescale)

@@ -1,7 +1,7 @@
 """Regenerating part of a sound: soft masks, placing a cut of the source, and holding the rest to it.
 
-A mask (L,) holds 0 where the source is kept and 1 where the sound is made anew. A value m between is made anew during
-the first part m of the steps, then held to the source.
+A mask (L,) holds 0 where the source is kept and 1 where the sound is made anew. A value m between is made
+anew during the first part m of the steps, then held to the source.
 """
 
 from __future__ import annotations
@@ -30,14 +30,12 @@ def build_mask(
     """The mask (length,), float32, of a region from start to end, both in percent of the length.
 
     The region's first softness_left and last softness_right percent rise and fall as halves of a Hann window;
-    marination in 0..1 lowers the whole mask to 1 - marination, so that the source steers the last steps everywhere.
-    Raises InputError for an empty region, or an edge wider than the region.
+    marination in 0..1 lowers the whole mask to 1 - marination, so that the source steers the last steps
+    everywhere. Raises InputError for an empty region, or an edge wider than the region.
     """
     _check_span("mask start", start, "end", end)
     if not 0 <= marination <= 1:
-        raise InputError(
-            f"marination must be within 0..1, got {marination}: 0 makes the region entirely anew."
-        )
+        raise InputError(f"marination must be within 0..1, got {marination}: 0 makes the region entirely anew.")
     first, last = math.floor(start / 100.0 * length), math.ceil(end / 100.0 * length)
     rise, fall = round(softness_left / 100.0 * length), round(softness_right / 100.0 * length)
     if not (0 <= rise <= last - first and 0 <= fall <= last - first):
@@ -55,14 +53,12 @@ def build_mask(
 def crop_and_paste(latents: Tensor, *, crop_from: float, paste_from: float, paste_to: float) -> Tensor:
     """Latents (B, C, L) that are zero but for a cut of the given ones, moved: positions in percent of L.
 
-    The cut begins at crop_from and fills paste_from to paste_to, or less where it would run past the end. Raises
-    InputError for an empty target or positions outside 0..100.
+    The cut begins at crop_from and fills paste_from to paste_to, or less where it would run past the end.
+    Raises InputError for an empty target or positions outside 0..100.
     """
     _check_span("paste_from", paste_from, "paste_to", paste_to)
     if not 0 <= crop_from <= 100:
-        raise InputError(
-            f"crop_from must be within 0..100 percent, got {crop_from}: 0 cuts from the beginning."
-        )
+        raise InputError(f"crop_from must be within 0..100 percent, got {crop_from}: 0 cuts from the beginning.")
     length = latents.shape[-1]
     source = math.floor(crop_from / 100.0 * length)
     first, last = math.floor(paste_from / 100.0 * length), math.ceil(paste_to / 100.0 * length)
@@ -74,11 +70,12 @@ def crop_and_paste(latents: Tensor, *, crop_from: float, paste_from: float, past
 
 @dataclass(frozen=True)
 class KeepSource:
-    """A sampler's callback that holds x to the source, noised to the step's level, wherever the mask keeps it.
+    """A sampler's callback that holds x to the source, noised to the step's level, where the mask keeps it.
 
-    The run starts from start() as `init`. x is overwritten in place after the model call, so a step goes on from the
-    new x with the denoised latents of the old one; where the last step returns those (dpmpp-2m-sde, dpmpp-3m-sde), it
-    doesn't see the source again. randn_like(source) gives the noise; `then` is the callback to call next.
+    The run starts from start() as `init`. x is overwritten in place after the model call, so a step goes on
+    from the new x with the denoised latents of the old one; where the last step returns those (dpmpp-2m-sde,
+    dpmpp-3m-sde), it doesn't see the source again. randn_like(source) gives the noise; `then` is the callback
+    to call next.
     """
 
     source: Tensor  # (B, C, L)

@@ -16,7 +16,6 @@ from .conditioning.video import VideoEncoder
 from .config import AudioConfig, ModelConfig, VideoConfig, parse_config
 from .dit import DiffusionTransformer
 from .errors import CheckpointError, InputError, nearest
-from .layers import torch_attention
 
 COMPONENTS = ("dit", "autoencoder", "video", "audio")
 SHOWN = 20
@@ -36,23 +35,18 @@ class Slot:
 
     key: str
     shape: tuple[int, ...]
-    name: (
-        str | None
-    )  # in our module; None for dead weights; a weight-normed convolution's two keys have the same
+    name: str | None  # in our module; None for dead weights; a weight-normed convolution's two keys have the same
 
 
-def build(
-    name: str, config: ModelConfig, *, dtype: Any = None, operations: Any = nn, attention: Any = None
-) -> nn.Module:
-    """A component on the meta device: shapes only, no memory."""
-    kw: dict[str, Any] = {"dtype": dtype, "device": "meta", "operations": operations}
-    attention = attention or torch_attention
+def build(name: str, config: ModelConfig, **options: Any) -> nn.Module:
+    """A component on the meta device: shapes only, no memory. options: as in its constructor."""
+    kw: dict[str, Any] = {"device": "meta", **options}
     if name == "dit":
-        return DiffusionTransformer(config.dit, attention=attention, **kw)
+        return DiffusionTransformer(config.dit, **kw)
     if name == "autoencoder":
         return Autoencoder(config.autoencoder, **kw)
     if name == "video":
-        return VideoEncoder(config.conditioner(VideoConfig), attention=attention, **kw)
+        return VideoEncoder(config.conditioner(VideoConfig), **kw)
     if name == "audio":
         return AudioPromptEncoder(config.conditioner(AudioConfig), config.cond_dim, **kw)
     raise InputError(f"component: unknown name {name!r}.{nearest(name, list(COMPONENTS))}")
@@ -68,9 +62,7 @@ def prefix(name: str, config: ModelConfig) -> str:
     return f"conditioner.conditioners.{id}."
 
 
-def _slots(
-    module: nn.Module, before: str, *, norms: bool = False, weight_norm: bool = False
-) -> Iterable[Slot]:
+def _slots(module: nn.Module, before: str, *, norms: bool = False, weight_norm: bool = False) -> Iterable[Slot]:
     """The released keys of a module's parameters.
 
     norms: LayerNorms have gamma and beta. weight_norm: convolutions hold a direction weight_v and a length
@@ -102,10 +94,7 @@ def slots(name: str, config: ModelConfig) -> list[Slot]:
             Slot(f"{before}transformer.rotary_pos_emb.inv_freq", (rotated // 2,), None),
         ]
     elif name == "video":
-        found = [
-            Slot(s.key, s.shape, None if s.name and s.name.startswith(DEAD_IN_CLIP) else s.name)
-            for s in found
-        ]
+        found = [Slot(s.key, s.shape, None if s.name and s.name.startswith(DEAD_IN_CLIP) else s.name) for s in found]
     elif name == "audio":
         half = config.conditioner(AudioConfig).autoencoder.decoder
         decoder = Decoder(half, device="meta")  # a prompt is only ever encoded
@@ -154,9 +143,7 @@ def describe(keys: Iterable[str]) -> str | None:
     return None
 
 
-def check_tensors(
-    tensors: Mapping[str, Tensor], config: ModelConfig, source: str | Path = "checkpoint"
-) -> None:
+def check_tensors(tensors: Mapping[str, Tensor], config: ModelConfig, source: str | Path = "checkpoint") -> None:
     """Raises CheckpointError unless the tensors are exactly those of the released layout for this config."""
     report(tensors, expected_keys(config), source, config=config)
 
@@ -178,9 +165,7 @@ def report(
         "missing": [f"{k}: expected {v}, not in the file" for k, v in expected.items() if k not in shapes],
         "unexpected": [f"{k}: not expected, {v} in the file" for k, v in shapes.items() if k not in expected],
         "misshapen": [
-            f"{k}: expected {v}, {shapes[k]} in the file"
-            for k, v in expected.items()
-            if shapes.get(k, v) != v
+            f"{k}: expected {v}, {shapes[k]} in the file" for k, v in expected.items() if shapes.get(k, v) != v
         ],
         "not floating point": [
             f"{k}: {t.dtype}" for k, t in tensors.items() if k in expected and not t.is_floating_point()
@@ -207,9 +192,7 @@ def _sizes(shapes: Mapping[str, tuple[int, ...]], config: ModelConfig) -> list[s
     """A sentence when the file's network plainly has other sizes than the configuration's."""
     start = "model.model.transformer."
     width = shapes.get(f"{start}project_in.weight", (0,))[0]
-    depth = len(
-        {k.removeprefix(f"{start}layers.").split(".")[0] for k in shapes if k.startswith(f"{start}layers.")}
-    )
+    depth = len({k.removeprefix(f"{start}layers.").split(".")[0] for k in shapes if k.startswith(f"{start}layers.")})
     said = (config.dit.embed_dim, config.dit.depth)
     if not width or (width, depth) == said:
         return []

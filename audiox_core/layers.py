@@ -63,13 +63,22 @@ class CrossAttention(nn.Module):
     """
 
     def __init__(
-        self, width: int, context_width: int, heads: int, attention: Attention, operations: Any, **kw: Any
+        self,
+        width: int,
+        context_width: int,
+        heads: int,
+        attention: Attention,
+        operations: Any,
+        compute: torch.dtype,
+        **kw: Any,
     ):
         super().__init__()
         self.heads, self.head_dim, self.attention = heads, width // heads, attention
+        # What the condition says passes through these two, and guidance multiplies their errors: never 8 bits.
+        said = {**kw, "dtype": compute} if kw["dtype"] and kw["dtype"].itemsize == 1 else kw
         self.to_q = operations.Linear(width, width, bias=False, **kw)
-        self.to_kv = operations.Linear(context_width, 2 * context_width, bias=False, **kw)
-        self.to_out = operations.Linear(width, width, bias=False, **kw)
+        self.to_kv = operations.Linear(context_width, 2 * context_width, bias=False, **said)
+        self.to_out = operations.Linear(width, width, bias=False, **said)
 
     def keys_values(self, context: Tensor) -> tuple[Tensor, Tensor]:
         """(B, M, context width) -> keys and values, each (B, Hkv, M, d)."""

@@ -9,6 +9,7 @@ import pickle
 import tarfile
 import zipfile
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -39,9 +40,7 @@ OnBytes = Callable[[int, int], None]
 class FileTensors(dict[str, Tensor]):
     """Tensors of a file by key, memory-mapped: bytes are read when touched. They are not to be written to."""
 
-    def __init__(
-        self, tensors: Mapping[str, Tensor], path: Path, offsets: Mapping[str, int] | None = None
-    ) -> None:
+    def __init__(self, tensors: Mapping[str, Tensor], path: Path, offsets: Mapping[str, int] | None = None) -> None:
         super().__init__(tensors)
         self.path, self._offsets = path, dict(offsets or {})
 
@@ -58,9 +57,7 @@ class FileTensors(dict[str, Tensor]):
                 while len(target):
                     count = file.readinto(target)
                     if not count:
-                        raise CheckpointError(
-                            f"{self.path}: has become shorter while it was read. {DOWNLOAD_AGAIN}"
-                        )
+                        raise CheckpointError(f"{self.path}: has become shorter while it was read. {DOWNLOAD_AGAIN}")
                     target = target[count:]
         except OSError as error:
             raise CheckpointError(f"{self.path}: can't be read any more ({error}). Load it again.") from error
@@ -82,30 +79,26 @@ def read_tensors(source: str | Path) -> FileTensors:
         with open(path, "rb") as file:
             head = file.read(512)
     except OSError as error:
-        raise CheckpointError(
-            f"{path}: can't be read ({error.strerror or error}). Check the path."
-        ) from error
-    _refuse_other_files(path, head)
+        raise CheckpointError(f"{path}: can't be read ({error.strerror or error}). Check the path.") from error
+    # First the length of a header in 64 bits: small, so that its high bytes are zero; then the header.
+    if head[5:9] == b"\0\0\0{":
+        return _read_safetensors(path, int.from_bytes(head[:8], "little"), size)
     if head.startswith(b"PK\x03\x04"):
         if not zipfile.is_zipfile(path):
-            raise CheckpointError(
-                f"{path}: is truncated ({size} bytes, and its end is missing). {DOWNLOAD_AGAIN}"
-            )
+            raise CheckpointError(f"{path}: is truncated ({size} bytes, and its end is missing). {DOWNLOAD_AGAIN}")
         return FileTensors(_unwrap(path, _unpickle(path, mmap=True)), path)
     if head.startswith(b"\x80"):
-        # The format before torch 1.6, which can't be mapped. A tar may pose as it, which old torch opens unsafely.
+        # The format before torch 1.6 can't be mapped. A tar may pose as it, which old torch opens unsafely.
         if tarfile.is_tarfile(path):
-            raise CheckpointError(
-                f"{path}: is a tar archive, which is not safe to load. Get the .safetensors file."
-            )
+            raise CheckpointError(f"{path}: is a tar archive, which is not safe to load. Get the .safetensors file.")
         return FileTensors(_unwrap(path, _unpickle(path, mmap=False)), path)
-    return _read_safetensors(path, head, size)
+    raise _other_file(path, head)
 
 
-def _refuse_other_files(path: Path, head: bytes) -> None:
+def _other_file(path: Path, head: bytes) -> CheckpointError:
     text = head.lstrip().lower()
     if not head:
-        problem, mend = "the file is empty", DOWNLOAD_AGAIN
+        problem, mend = "is empty", DOWNLOAD_AGAIN
     elif head.startswith(b"version https://git-lfs"):
         problem, mend = (
             "is only a Git LFS pointer, not the weights",
@@ -121,17 +114,12 @@ def _refuse_other_files(path: Path, head: bytes) -> None:
     elif head.startswith(b"GGUF"):
         problem, mend = "is a GGUF file, which is not supported", "Get the .safetensors or .ckpt file."
     else:
-        return
-    raise CheckpointError(f"{path}: {problem}. {mend}")
+        problem = f"is neither a safetensors file nor a torch checkpoint (it starts with {head[:8]!r})"
+        mend = DOWNLOAD_AGAIN
+    return CheckpointError(f"{path}: {problem}. {mend}")
 
 
-def _read_safetensors(path: Path, head: bytes, size: int) -> FileTensors:
-    length = int.from_bytes(head[:8], "little")
-    if head[8:9] != b"{":
-        raise CheckpointError(
-            f"{path}: is neither a safetensors file nor a torch checkpoint (it starts with {head[:8]!r}). "
-            f"{DOWNLOAD_AGAIN}"
-        )
+def _read_safetensors(path: Path, length: int, size: int) -> FileTensors:
     from safetensors import SafetensorError, safe_open
 
     truncated = f"{path}: is truncated or damaged ({size} bytes"
@@ -167,11 +155,11 @@ def _unpickle(path: Path, *, mmap: bool) -> Any:
         return torch.load(path, map_location="cpu", weights_only=True, mmap=mmap)
     except pickle.UnpicklingError as error:
         raise CheckpointError(
-            f"{path}: needs more than plain tensors, so loading it could run code hidden in it; it was not "
-            f"loaded ({_first_line(error)}). Get the model as .safetensors. Or, if you trust its author, load it "
-            'in an environment of its own, save only its tensors with torch.save({"state_dict": ...}, ...), and '
-            "turn that into .safetensors with `python -m audiox_core convert` (which never runs code either, so "
-            "it can't read this file as it is)."
+            f"{path}: needs more than plain tensors, so loading it could run code hidden in it; it was "
+            f"not loaded ({_first_line(error)}). Get the model as .safetensors. Or, if you trust its author, "
+            'load it in an environment of its own, save its tensors (torch.save({"state_dict": ...}, path)) '
+            "and turn that into .safetensors with `python -m audiox_core convert` (which never runs code "
+            "either, so it can't read this file as it is)."
         ) from error
     except Exception as error:
         raise CheckpointError(
@@ -190,13 +178,9 @@ def _first_line(error: Exception) -> str:
 def _unwrap(path: Path, loaded: Any) -> dict[str, Tensor]:
     state = loaded.get("state_dict", loaded) if isinstance(loaded, Mapping) else loaded
     if not isinstance(state, Mapping):
-        raise CheckpointError(
-            f"{path}: holds a {type(state).__name__}, not tensors by name. Give a model checkpoint."
-        )
+        raise CheckpointError(f"{path}: holds a {type(state).__name__}, not tensors by name. Give a model checkpoint.")
     odd = [
-        f"{k!r} ({type(v).__name__})"
-        for k, v in state.items()
-        if not isinstance(v, Tensor) or not isinstance(k, str)
+        f"{k!r} ({type(v).__name__})" for k, v in state.items() if not isinstance(v, Tensor) or not isinstance(k, str)
     ]
     if odd:
         raise CheckpointError(
@@ -207,9 +191,7 @@ def _unwrap(path: Path, loaded: Any) -> dict[str, Tensor]:
     return {key: value.detach() for key, value in state.items()}
 
 
-def write_tensors(
-    tensors: Mapping[str, Tensor], target: str | Path, *, on_progress: OnBytes | None = None
-) -> Path:
+def write_tensors(tensors: Mapping[str, Tensor], target: str | Path, *, on_progress: OnBytes | None = None) -> Path:
     """Writes tensors as a .safetensors file, one at a time, so that memory-mapped ones never fill the memory.
 
     The file appears under its name only when it is whole. Tensors that share memory are each written out.
@@ -253,5 +235,6 @@ def write_tensors(
             f"Choose another place, with {(total + len(text)) / 1e9:.1f} GB free."
         ) from error
     finally:
-        part.unlink(missing_ok=True)
+        with suppress(OSError):  # the folder itself may be what is wrong
+            part.unlink()
     return target

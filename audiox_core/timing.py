@@ -60,9 +60,7 @@ class Timing:
 
     def check_seconds(self, seconds: float, name: str = "seconds") -> float:
         """The duration itself, if the model can make it. Raises InputError otherwise."""
-        if not (
-            isinstance(seconds, int | float) and math.isfinite(seconds) and 0 < seconds <= self.max_seconds
-        ):
+        if not (isinstance(seconds, int | float) and math.isfinite(seconds) and 0 < seconds <= self.max_seconds):
             raise InputError(
                 f"{name}: {seconds!r} is outside the model's window. "
                 f"Choose more than 0 and at most {self.max_seconds:.2f} seconds."

@@ -15,8 +15,8 @@ ROOT = Path(__file__).resolve().parent.parent
 
 @pytest.fixture
 def environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> ModuleType:
-    """scripts/environment.py with an empty cache and without arguments."""
-    spec = importlib.util.spec_from_file_location("environment", ROOT / "scripts" / "environment.py")
+    """.ci/environment.py with an empty cache and without arguments."""
+    spec = importlib.util.spec_from_file_location("environment", ROOT / ".ci" / "environment.py")
     assert spec is not None
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
@@ -90,7 +90,7 @@ def test_remove_deletes_every_environment(environment: ModuleType, monkeypatch: 
 @pytest.mark.parametrize("python", ["/nonexistent/python3", "/bin/false"])
 def test_unusable_python_is_named(python: str) -> None:
     result = subprocess.run(
-        ["sh", "scripts/environment.sh"],
+        ["sh", ".ci/environment.sh"],
         cwd=ROOT,
         env={"PATH": "/usr/bin:/bin", "PYTHON": python},
         capture_output=True,

@@ -52,7 +52,10 @@ def test_pyproject_lists_the_same_requirements(pyproject: dict[str, Any]) -> Non
 
 def test_the_core_imports_what_is_required_and_nothing_else() -> None:
     required = {line.partition(">=")[0] for line in requirements()}
-    assert imported_packages("audiox_core") - {"torchaudio"} == required
+    imported = imported_packages("audiox_core")
+    # torchaudio may be used where it is there (see requirements.txt); numpy is what PyAV's frames become.
+    assert imported - {"torchaudio"} <= required
+    assert required - {"numpy"} <= imported
 
 
 def test_registry_metadata(pyproject: dict[str, Any]) -> None:
@@ -77,7 +80,5 @@ def test_importing_the_pack_is_silent_and_light() -> None:
         heavy = {"torch", "torchaudio", "transformers", "av", "accelerate"} & set(sys.modules)
         assert not heavy, heavy
     """
-    result = subprocess.run(
-        [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False
-    )
+    result = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False)
     assert (result.returncode, result.stdout, result.stderr) == (0, "", "")

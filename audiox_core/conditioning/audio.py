@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from ..autoencoder import Encoder, OnTile, encode_statistics, split_statistics
 from ..config import AudioConfig
 from ..errors import InputError
+from ..kernels import operations as default_operations
 
 TOKENS = 215
 
@@ -33,7 +34,7 @@ class AudioPromptEncoder(nn.Module):
         *,
         dtype: torch.dtype | None = None,
         device: Any = None,
-        operations: Any = nn,
+        operations: Any = default_operations,
     ):
         super().__init__()
         kw: dict[str, Any] = {"dtype": dtype, "device": device}

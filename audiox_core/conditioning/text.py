@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any, Protocol
 
 import torch
@@ -59,16 +60,22 @@ def truncate(text: str, tokenizer: Tokenizer, max_length: int) -> list[int]:
 
 
 class T5Tokenizer:
-    """A tokenizer.json read by transformers' fast tokenizer, from a folder."""
+    """A folder's tokenizer.json, which is all that is needed. Raises InputError when it can't be read."""
 
-    def __init__(self, folder: str):
-        from transformers import AutoTokenizer
+    def __init__(self, folder: str | Path):
+        from tokenizers import Tokenizer as FileTokenizer
 
+        path = Path(folder) / "tokenizer.json"
+        try:
+            self.inner = FileTokenizer.from_file(str(path))
+        except Exception as error:  # the library raises nothing narrower
+            raise InputError(f"{path}: is no tokenizer ({error}). Get t5-base's tokenizer.json.") from error
         # No length limit here: truncate() cuts, and tells what.
-        self.inner = AutoTokenizer.from_pretrained(folder, local_files_only=True, model_max_length=1 << 30)
+        self.inner.no_truncation()
+        self.inner.no_padding()
 
     def encode(self, text: str) -> list[int]:
-        return list(self.inner(text)["input_ids"])
+        return list(self.inner.encode(text).ids)
 
     def decode(self, ids: list[int]) -> str:
         return str(self.inner.decode(ids))

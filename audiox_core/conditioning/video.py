@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from ..config import VideoConfig
 from ..errors import InputError
+from ..kernels import operations as default_operations
 from ..layers import Attention, torch_attention
 
 CLIP_MEAN = (0.48145466, 0.4578275, 0.40821073)
@@ -89,7 +90,7 @@ class VideoEncoder(nn.Module):
         *,
         dtype: torch.dtype | None = None,
         device: Any = None,
-        operations: Any = nn,
+        operations: Any = default_operations,
         attention: Attention = torch_attention,
     ):
         super().__init__()

@@ -1,4 +1,6 @@
-"""Media through PyAV: pictures of a video, sound, soundtracks, spectrograms. Nothing heavy is imported before it is used."""
+"""Media through PyAV: pictures of a video, sound, soundtracks, spectrograms. Nothing heavy is imported before
+it is used.
+"""
 
 from __future__ import annotations
 
@@ -6,6 +8,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from .audio import AUDIO_SUFFIXES as AUDIO_SUFFIXES
     from .audio import check_waveform as check_waveform
     from .audio import fit as fit
     from .audio import normalize_peak as normalize_peak
@@ -16,12 +19,13 @@ if TYPE_CHECKING:
     from .audio import to_stereo as to_stereo
     from .audio import write_audio as write_audio
     from .files import MediaInfo as MediaInfo
-    from .files import check_target as check_target
+    from .files import check_writable as check_writable
     from .files import probe as probe
     from .frames import frames_from_images as frames_from_images
     from .frames import read_frames as read_frames
     from .frames import read_image as read_image
     from .frames import resize as resize
+    from .mux import VIDEO_SUFFIXES as VIDEO_SUFFIXES
     from .mux import encode_video as encode_video
     from .mux import set_soundtrack as set_soundtrack
     from .spectrogram import spectrogram_image as spectrogram_image
@@ -29,12 +33,12 @@ if TYPE_CHECKING:
 
 _HOME = {
     "audio": (
-        *("check_waveform", "fit", "normalize_peak", "prepare", "prompt_audio"),
+        *("AUDIO_SUFFIXES", "check_waveform", "fit", "normalize_peak", "prepare", "prompt_audio"),
         *("read_audio", "resample", "to_stereo", "write_audio"),
     ),
-    "files": ("MediaInfo", "check_target", "probe"),
+    "files": ("MediaInfo", "check_writable", "probe"),
     "frames": ("frames_from_images", "read_frames", "read_image", "resize"),
-    "mux": ("encode_video", "set_soundtrack"),
+    "mux": ("VIDEO_SUFFIXES", "encode_video", "set_soundtrack"),
     "spectrogram": ("spectrogram_image", "write_png"),
 }
 _MODULE_OF = {name: module for module, names in _HOME.items() for name in names}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from fractions import Fraction
 from typing import Any
 
@@ -15,9 +15,12 @@ from .files import Source, is_image, name_of, nominal_rate, open_media, pyav, qu
 
 log = logging.getLogger("audiox")
 
-# How much earlier than the wanted time to seek (seconds): keyframes may be shown later than they are decoded, the pictures before
-# an open group's keyframe cannot be decoded, and some containers find keyframes only roughly.
+# How much earlier than the wanted time to seek (seconds): keyframes may be shown later than they are decoded,
+# the pictures before an open group's keyframe cannot be decoded, and some containers find keyframes only
+# roughly.
 SEEK_MARGINS = (0, 2, 12)
+# Formats whose times after a seek are guessed (MPEG program streams say few of them): decoded from their first packet.
+GUESSED = ("mpeg",)
 # Each decoder thread holds pictures of its own: fewer threads for large pictures bound the memory.
 THREAD_BYTES = 64 << 20
 
@@ -25,10 +28,10 @@ THREAD_BYTES = 64 << 20
 class Pictures:
     """Iterates over (time, frame): seconds since the first picture as Fraction, and PyAV's VideoFrame.
 
-    The first one is at or before `start`; each later one has a later time. Timestamps that are missing or run backwards are
-    counted on at the nominal rate. `still` tells an image file. Packets that cannot be decoded are skipped and counted in
-    `broken`. After the last picture, `end` is the time at which it stops being shown; `announced` is the duration that the
-    container promised, or None.
+    The first one is at or before `start`; each later one has a later time. Timestamps that are missing or run
+    backwards are counted on at the nominal rate. `still` tells an image file. Packets that cannot be decoded
+    are skipped and counted in `broken`. After the last picture, `end` is the time at which it stops being
+    shown; `announced` is the duration that the container promised, or None.
     """
 
     def __init__(self, source: Source, start: Fraction = Fraction(0)) -> None:
@@ -47,12 +50,14 @@ class Pictures:
         with open_media(self.source) as container:
             yield from _Run(self, container).pictures()
 
-    def _sought(self, container: Any) -> Iterator[tuple[Fraction, Any]]:
-        """The pictures from just before `start` on, by seeking. Returns whether that worked; if not, nothing was yielded."""
+    def _sought(self, container: Any) -> Generator[tuple[Fraction, Any], None, bool]:
+        """The pictures from just before `start` on, by seeking. Returns whether that worked; if not, nothing
+        was yielded.
+        """
         av = pyav()
         run = _Run(self, container)
         first = next(run.decode(), None)
-        if first is None or run.stamp(first) is None:
+        if first is None or run.stamp(first) is None or container.format.name in GUESSED:
             return False
         origin = run.seconds(run.stamp(first))
         for margin in SEEK_MARGINS:
@@ -78,7 +83,8 @@ class _Run:
     def __init__(self, owner: Pictures, container: Any) -> None:
         self.owner, self.container = owner, container
         self.stream = stream = video_stream(container, owner.name)
-        # AVI stores no presentation times: what FFmpeg guesses for B-frames is out of order, the decoding times are not
+        # AVI stores no presentation times: what FFmpeg guesses for B-frames is out of order, the decoding
+        # times are not
         self.field = "dts" if container.format.name == "avi" else "pts"
         self.base = Fraction(stream.time_base)
         self.step = 1 / nominal_rate(stream)
@@ -101,7 +107,9 @@ class _Run:
     def pictures(
         self, head: Any = None, frames: Iterator[Any] | None = None, origin: Fraction | None = None
     ) -> Iterator[tuple[Fraction, Any]]:
-        """Times and frames: `head`, then `frames` (all that can be decoded, if None), counted from `origin` (the first one)."""
+        """Times and frames: `head`, then `frames` (all that can be decoded, if None), counted from `origin`
+        (the first one).
+        """
         last: Fraction | None = None
         frames = self.decode() if frames is None else frames
         for frame in frames if head is None else _chain(head, frames):
@@ -170,6 +178,9 @@ def _chain(head: Any, rest: Iterator[Any]) -> Iterator[Any]:
 
 def upright_rgb(frame: Any) -> Tensor:
     """The picture as players show it: (H, W, 3) uint8 RGB, turned by its rotation metadata; alpha is dropped."""
-    picture = torch.from_numpy(frame.to_ndarray(format="rgb24"))  # (H, W, 3)
+    from av.video.reformatter import Colorspace
+
+    # a colour space must be named for PyAV before 17 to heed the video's own; for RGB it has no other effect
+    picture = torch.from_numpy(frame.to_ndarray(format="rgb24", dst_colorspace=Colorspace.DEFAULT))  # (H, W, 3)
     turns = quarter_turns(frame)
     return torch.rot90(picture, turns, dims=(0, 1)) if turns else picture

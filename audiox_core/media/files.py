@@ -17,15 +17,16 @@ from ..errors import MediaError
 Source = Union[str, "os.PathLike[str]", BinaryIO]
 Target = Union[str, "os.PathLike[str]", BytesIO]
 
-IMAGE_SUFFIXES = frozenset(".png .jpg .jpeg .webp .bmp .tif .tiff .tga .ppm".split())
+IMAGE_SUFFIXES = frozenset([".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff", ".tga", ".ppm"])
 
 
 @dataclass(frozen=True)
 class MediaInfo:
     """What a media file holds. Absent parts are None (numbers and names) or False (`has_...`).
 
-    `duration` and `start` are seconds, `fps` the average frame rate; `width` and `height` are those of the upright picture,
-    `rotation` the counter-clockwise turn in degrees (0, 90, 180 or 270) that made it upright. A still image has no duration.
+    `duration` and `start` are seconds, `fps` the average frame rate; `width` and `height` are those of the
+    upright picture, `rotation` the counter-clockwise turn in degrees (0, 90, 180 or 270) that made it
+    upright. A still image has no duration.
     """
 
     name: str
@@ -67,7 +68,8 @@ def name_of(source: Source | Target) -> str:
 
 @contextmanager
 def open_media(source: Source) -> Iterator[Any]:
-    """An open PyAV input container of a path or of a seekable binary file object (read from its first byte, not closed).
+    """An open PyAV input container of a path or of a seekable binary file object (read from its first byte,
+    not closed).
 
     Raises MediaError for what is missing, empty, not media, or breaks while the container is in use.
     """
@@ -121,7 +123,9 @@ def _check_file(path: Path, name: str) -> None:
 
 
 def video_stream(container: Any, name: str) -> Any:
-    """The first stream of moving pictures or the still image; MediaError when there is only sound (cover art is no video)."""
+    """The first stream of moving pictures or the still image; MediaError when there is only sound (cover art
+    is no video).
+    """
     av = pyav()
     for stream in container.streams.video:
         if stream.codec_context is not None and not stream.disposition & av.stream.Disposition.attached_pic:
@@ -197,36 +201,44 @@ def _probe_video(container: Any, stream: Any, name: str) -> dict[str, Any]:
     return facts
 
 
-def check_target(target: Target, suffixes: tuple[str, ...]) -> str:
-    """The extension of `target` in lower case, after making its folder and trying to write there.
-
-    Call it before long work, so that nothing is lost at the end. A BytesIO has the extension "".
-    Raises MediaError for an extension outside `suffixes` and for a place that cannot be written.
+def suffix_of(target: Target, valid: tuple[str, ...]) -> str:
+    """The extension of `target` in lower case, "" for a BytesIO. Raises MediaError unless it is one of
+    `valid`.
     """
     if isinstance(target, BytesIO):
         return ""
-    path, name = Path(target), name_of(target)
-    suffix = path.suffix.lower()
-    if suffix not in suffixes:
-        raise MediaError(f"{name}: unknown extension {path.suffix!r}. Valid: {', '.join(suffixes)}.")
+    suffix = Path(target).suffix.lower()
+    if suffix not in valid:
+        raise MediaError(f"{name_of(target)}: unknown extension {suffix!r}. Valid: {', '.join(valid)}.")
+    return suffix
+
+
+def check_writable(target: Target) -> None:
+    """Makes the folder of `target` and tries to write there, so that long work is not lost at its end. Leaves
+    no file.
+
+    Raises MediaError for a place that cannot be written.
+    """
+    if isinstance(target, BytesIO):
+        return
+    path, name = Path(target).absolute(), name_of(target)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         if path.is_dir():
-            raise MediaError(f"{name} is a folder. Give a file name in it.")
+            raise IsADirectoryError("it is a folder")
         trial = _beside(path)
         trial.touch()
         trial.unlink()
     except OSError as error:
         raise _unwritable(name, error) from error
-    return suffix
 
 
 @contextmanager
 def whole_file(target: Target) -> Iterator[str | BytesIO]:
     """Where to write so that `target` is either complete or untouched.
 
-    For a path: the name of a temporary file beside it, renamed at the end and removed if the block raises. For a BytesIO: the
-    object itself, cut back to its old length if the block raises.
+    For a path: the name of a temporary file beside it, renamed at the end and removed if the block raises.
+    For a BytesIO: the object itself, cut back to its old length if the block raises.
     """
     av, name = pyav(), name_of(target)
     if isinstance(target, BytesIO):
@@ -240,6 +252,7 @@ def whole_file(target: Target) -> Iterator[str | BytesIO]:
                 target.truncate(before)
                 target.seek(before)
         return
+    check_writable(target)
     path = Path(target).absolute()
     part = _beside(path)
     try:

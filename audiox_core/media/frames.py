@@ -32,12 +32,14 @@ def read_frames(
     end: float | None = None,
     on_frame: Progress | None = None,
 ) -> Tensor:
-    """`count` pictures of a video or image file, `fps` a second: uint8 RGB (count, 3, size, size), aspect ratio not kept.
+    """`count` pictures of a video or image file, `fps` a second: uint8 RGB (count, 3, size, size), aspect
+    ratio not kept.
 
-    Picture k is the one nearest in presentation time to `start + k / fps` (at equal distance the earlier), with time in seconds
-    since the first picture. Once that time is past the end of the video (or past `end`, the end of a trim window), the last
-    picture chosen is repeated. An image file fills all places. `on_frame(done, count)` is told of each place that is filled;
-    it may raise to stop. Only one full picture and the small ones are held; one decoding pass, from the keyframe before `start`.
+    Picture k is the one nearest in presentation time to `start + k / fps` (at equal distance the earlier),
+    with time in seconds since the first picture. Once that time is past the end of the video (or past `end`,
+    the end of a trim window), the last picture chosen is repeated. An image file fills all places.
+    `on_frame(done, count)` is told of each place that is filled; it may raise to stop. Only one full picture
+    and the small ones are held; one decoding pass, from the keyframe before `start`.
 
     Raises MediaError for files that are missing, broken, without pictures, or that end before `start`.
     """
@@ -80,13 +82,17 @@ def frames_from_images(
     size: int = 224,
     on_frame: Progress | None = None,
 ) -> Tensor:
-    """Like `read_frames`, from images (F, H, W, 3 or 4) that are shown `fps` a second; `rate` is how many a second are taken.
+    """Like `read_frames`, from images (F, H, W, 3 or 4) that are shown `fps` a second; `rate` is how many a
+    second are taken.
 
-    Float images are in 0..1 (values outside are clipped), uint8 in 0..255; alpha is dropped. A single image is a still and fills
-    all places. Only the chosen images are touched. Raises InputError for other shapes and a `start` past the last image.
+    Float images are in 0..1 (values outside are clipped), uint8 in 0..255; alpha is dropped. A single image
+    is a still and fills all places. Only the chosen images are touched. Raises InputError for other shapes
+    and a `start` past the last image.
     """
     if images.ndim != 4 or images.shape[-1] not in (3, 4) or 0 in images.shape:
-        raise InputError(f"images have shape {tuple(images.shape)}. Give (frames, height, width, 3 or 4), none of them 0.")
+        raise InputError(
+            f"images have shape {tuple(images.shape)}. Give (frames, height, width, 3 or 4), none of them 0."
+        )
     if not fps > 0:
         raise InputError(f"images are shown at fps={fps}. Give a rate above 0.")
     wanted = _wanted_times("images", start, rate, count, size, None)
@@ -106,7 +112,9 @@ def frames_from_images(
 
 
 def read_image(source: Source) -> Tensor:
-    """An image file (png, jpg, webp, ...), or a video's first picture: (3, H, W) uint8 RGB, upright, alpha dropped."""
+    """An image file (png, jpg, webp, ...), or a video's first picture: (3, H, W) uint8 RGB, upright, alpha
+    dropped.
+    """
     pictures = Pictures(source)
     for _, frame in pictures:
         return upright_rgb(frame).permute(2, 0, 1).contiguous()  # (3, H, W)
@@ -114,20 +122,23 @@ def read_image(source: Source) -> Tensor:
 
 
 def resize(pictures: Tensor, size: int = 224) -> Tensor:
-    """Pictures (..., 3, H, W) uint8 as (..., 3, size, size) uint8: bilinear with antialiasing, computed in float32, rounded half
-    to even; bit for bit torchvision's `Resize((size, size))` on tensors. Returned as they are if they have that size already.
+    """Pictures (..., 3, H, W) as (..., 3, size, size): bilinear with antialiasing, aspect ratio not kept,
+    computed in float32.
+
+    uint8 is rounded (half to even) to uint8, bit for bit torchvision's `Resize((size, size))` on tensors;
+    other types give float32. Pictures that have the size already keep their values.
     """
-    if pictures.dtype != torch.uint8:
-        raise InputError(f"pictures are {pictures.dtype}. Give uint8 in 0..255.")
     if tuple(pictures.shape[-2:]) == (size, size):
         return pictures.contiguous()
     planes = pictures.flatten(0, -3)  # (planes, H, W)
-    out = torch.empty(len(planes), size, size, dtype=torch.uint8, device=pictures.device)
-    # one plane at a time: a fifth of the time and a third of the memory of all colours at once, for the same numbers
+    kind = torch.uint8 if pictures.dtype == torch.uint8 else torch.float32
+    out = torch.empty(len(planes), size, size, dtype=kind, device=pictures.device)
+    # one plane at a time: a fifth of the time and a third of the memory of all colours at once, for the same
+    # numbers
     for plane, small in zip(planes, out, strict=True):
         whole = plane[None, None].float()  # (1, 1, H, W)
         scaled = functional.interpolate(whole, size=(size, size), mode="bilinear", antialias=True, align_corners=False)
-        small.copy_(scaled[0, 0].round_())
+        small.copy_(scaled[0, 0].round_() if kind == torch.uint8 else scaled[0, 0])
     return out.view(*pictures.shape[:-2], size, size)
 
 
@@ -136,8 +147,8 @@ def choose(
 ) -> Iterator[tuple[int, Item]]:
     """For each wanted time in turn its place and the item nearest in time; at equal distance the earlier.
 
-    `timed` rises in time and is read no further than needed. `end()`, asked after its last item, is when that stops being
-    shown: wanted times from there on get nothing.
+    `timed` rises in time and is read no further than needed. `end()`, asked after its last item, is when that
+    stops being shown: wanted times from there on get nothing.
     """
     place = 0
     before: tuple[Fraction, Item] | None = None
@@ -181,7 +192,9 @@ def _wanted_times(name: str, start: float, fps: float, count: int, size: int, en
     if not (math.isfinite(start) and start >= 0):
         raise MediaError(f"{name}: start={start} s. Give seconds from the beginning, 0 or more.")
     if end is not None and not end > start:
-        raise MediaError(f"{name}: the window from start={start} s to end={end} s is empty. Choose an end after the start.")
+        raise MediaError(
+            f"{name}: the window from start={start} s to end={end} s is empty. Choose an end after the start."
+        )
     if not (math.isfinite(fps) and fps > 0) or count < 1 or size < 1:
         raise InputError(f"{name}: fps={fps}, count={count}, size={size}. Each must be above 0.")
     return [_exact(start) + k / _exact(fps) for k in range(count)]
@@ -201,10 +214,14 @@ def _to_uint8(image: Tensor) -> Tensor:
 
 
 def _report(pictures: Pictures, reached: Fraction | None) -> None:
-    """Warns once about pictures that were lost; `reached` is the end of the readable pictures, if they were read to it."""
+    """Warns once about pictures that were lost; `reached` is the end of the readable pictures, if they were
+    read to it.
+    """
     if pictures.broken:
         log.warning(
-            "%s: %d packets could not be decoded; going on with the pictures that could.", pictures.name, pictures.broken
+            "%s: %d packets could not be decoded; going on with the pictures that could.",
+            pictures.name,
+            pictures.broken,
         )
     if reached and pictures.announced is not None and reached + Fraction(1, 2) < pictures.announced:
         log.warning(

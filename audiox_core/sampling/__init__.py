@@ -1,7 +1,8 @@
 """Schedules, objectives, noise and samplers as pure functions; `sample` puts them together.
 
-Every sampler in SAMPLERS can be called as sampler(model, x, sigmas, extra_args=None, callback=None, disable=None), also
-by a host: model(x, sigma, **extra_args) gives the denoised latents, sigma is (B,). Nothing touches the global RNG.
+Every sampler in SAMPLERS can be called as sampler(model, x, sigmas, extra_args=None, callback=None,
+disable=None), also by a host: model(x, sigma, **extra_args) gives the denoised latents, sigma is (B,).
+Nothing touches the global RNG.
 """
 
 from .generate import sample, sample_flow

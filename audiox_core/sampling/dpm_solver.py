@@ -1,10 +1,11 @@
 """DPM-Solver (Lu et al., arXiv:2206.00927): the fixed mix of orders, "fast", and the one with adaptive steps.
 
-Time is lambda = -log sigma, and the model is read as the noise eps(x) = (x - denoised) / sigma. Both samplers run from
-the first sigma to the last one above 0, so noise of that level stays in the latents.
+Time is lambda = -log sigma, and the model is read as the noise eps(x) = (x - denoised) / sigma. Both samplers
+run from the first sigma to the last one above 0, so noise of that level stays in the latents.
 
-Unlike elsewhere, lambda and h are float32 scalars on the CPU: while the steps of k-dpm-adaptive are small their error is
-mostly rounding, and its step control would turn another rounding of lambda into latents that differ by 4e-4.
+Unlike elsewhere, lambda and h are float32 scalars on the CPU: while the steps of k-dpm-adaptive are small
+their error is mostly rounding, and its step control would turn another rounding of lambda into latents that
+differ by 4e-4.
 """
 
 from __future__ import annotations
@@ -33,10 +34,10 @@ def sample_dpm_fast(
     *,
     sigma_min: float | None = None,
 ) -> Tensor:
-    """Latents with noise of level sigma_min left, by n model calls where sigmas has n + 1 values; no noise is added.
+    """Latents with noise of level sigma_min left, by n model calls for n + 1 sigmas; no noise is added.
 
-    Only the number of sigmas, the first and the last above 0 (or sigma_min) count. floor(n / 3) + 1 steps of even
-    length in log sigma, third order except the last one or two. disable is not used.
+    Only the number of sigmas, the first and the last above 0 (or sigma_min) count. floor(n / 3) + 1 steps of
+    even length in log sigma, third order except the last one or two. disable is not used.
     """
     run = Run(model, sigmas, extra_args, callback)
     start, end = _span(run.sigmas, sigma_min, "k-dpm-fast")
@@ -71,11 +72,11 @@ def sample_dpm_adaptive(
     h_init: float = 0.05,
     accept_safety: float = 0.81,
 ) -> Tensor:
-    """Latents with noise of level sigma_min left, by as many model calls as the error needs; no noise is added.
+    """Latents with noise of level sigma_min left, by as many model calls as the error needs; adds no noise.
 
-    Only the first sigma and the last above 0 (or sigma_min) count. A step of third order is accepted when it differs
-    from the second order within it by little more than max(atol, rtol |x|), in root mean square over the whole batch.
-    Raises SamplingError when the model's answer is NaN. disable is not used.
+    Only the first sigma and the last above 0 (or sigma_min) count. A step of third order is accepted when it
+    differs from the second order within it by little more than max(atol, rtol |x|), in root mean square over
+    the whole batch. Raises SamplingError when the model's answer is NaN. disable is not used.
     """
     run = Run(model, sigmas, extra_args, callback)
     lam, end = _span(run.sigmas, sigma_min, "k-dpm-adaptive")
@@ -92,8 +93,9 @@ def sample_dpm_adaptive(
             error = ((low - high) / allowed).square().mean().sqrt().item()
             if not (math.isfinite(error) and h > 0):
                 raise SamplingError(
-                    f"k-dpm-adaptive found no step size at sigma {_sigma(lam):.4g} (error {error}): the network's "
-                    "answer is NaN, infinite or jumps. Use float32, check the checkpoint, or choose k-heun."
+                    f"k-dpm-adaptive found no step size at sigma {_sigma(lam):.4g} (error {error}): "
+                    "the network's answer is NaN, infinite or jumps. Use float32, "
+                    "check the checkpoint, or choose k-heun."
                 )
             factor = 1 + math.atan((error + 1e-8) ** (-1 / 3) - 1)  # an integral controller, softly limited
             wanted *= factor  # not h, which the end may have cut short
@@ -109,8 +111,8 @@ def _span(sigmas: list[float], sigma_min: float | None, sampler: str) -> tuple[T
     end = levels[-1] if sigma_min is None and levels else sigma_min
     if not levels or end is None or not 0 < end < levels[0]:
         raise InputError(
-            f"{sampler} needs a sigma above 0 to end at, below the first one, got sigmas {sigmas[:4]} and sigma_min "
-            f"{sigma_min}: take 2 steps or more, or pass sigma_min."
+            f"{sampler} needs a sigma above 0 to end at, below the first one, got sigmas {sigmas[:4]} "
+            f"and sigma_min {sigma_min}: take 2 steps or more, or pass sigma_min."
         )
     ends = torch.tensor([levels[0], end], dtype=torch.float32, device="cpu")
     first, last = -ends.log()
@@ -143,17 +145,15 @@ def _first(x: Tensor, eps: Tensor, lam: Tensor, h: Tensor) -> Tensor:
     return x - (torch.exp(-lam - h) * torch.expm1(h)).item() * eps
 
 
-def _second(
-    predict: _Eps, x: Tensor, eps: Tensor, lam: Tensor, h: Tensor, part: float = 0.5
-) -> tuple[Tensor, Tensor]:
-    """DPM-Solver-2 with its inner point at `part` of the step, and the change of the noise up to there (one call)."""
+def _second(predict: _Eps, x: Tensor, eps: Tensor, lam: Tensor, h: Tensor, part: float = 0.5) -> tuple[Tensor, Tensor]:
+    """DPM-Solver-2 with its inner point at `part` of the step (one call), and the change of eps there."""
     change = predict(_first(x, eps, lam, part * h), lam + part * h) - eps
     weight = torch.exp(-lam - h) * torch.expm1(h) / (2 * part)
     return _first(x, eps, lam, h) - weight.item() * change, change
 
 
 def _third(predict: _Eps, x: Tensor, eps: Tensor, lam: Tensor, h: Tensor, change: Tensor) -> Tensor:
-    """DPM-Solver-3 (algorithm 2), given the change of the noise up to 1/3 of the step (one more call, at 2/3)."""
+    """DPM-Solver-3 (algorithm 2), given the change of eps up to 1/3 of the step (one more call, at 2/3)."""
     g = 2 / 3 * h
     weight = torch.exp(-lam - g) * 2 * (torch.expm1(g) / g - 1)
     change = predict(_first(x, eps, lam, g) - weight.item() * change, lam + g) - eps

@@ -20,7 +20,7 @@ def sample_rectified_flow(
     callback: Callback | None = None,
     disable: bool | None = None,
 ) -> Tensor:
-    """Latents by x += (t_next - t) v along the times in sigmas, from noise at 1 to data at 0; n calls for n steps.
+    """Latents by x += (t_next - t) v along the times in sigmas, noise at 1, data at 0; n calls for n steps.
 
     The velocity is v = (x - denoised) / t (Liu et al., arXiv:2209.03003). No noise. disable is not used.
     """

@@ -1,4 +1,4 @@
-"""From noise to latents in one call: the schedule, the start, the noise source and the sampler put together."""
+"""From noise to latents in one call: schedule, start, noise source and sampler put together."""
 
 from __future__ import annotations
 
@@ -31,20 +31,19 @@ def sample(
     extra_args: Mapping[str, Any] | None = None,
     callback: Callback | None = None,
 ) -> Tensor:
-    """Latents (B, C, L), float32, of a v-prediction network: velocity(x, t, **extra_args) -> v, with t (B,) in (0, 1).
+    """Latents (B, C, L), float32, of a v-prediction network velocity(x, t, **extra_args); t (B,) is in 0..1.
 
-    noise (B, C, L) is standard normal; the run starts at noise * sigma_max, or at init + noise * sigma_max for a
-    variation of the latents init, where sigma_max says how far it may go. generator (CPU) gives the further noise of the
-    samplers that need some: one integer for dpmpp-3m-sde and dpmpp-2m-sde, a tensor a step for k-dpmpp-2s-ancestral.
-    callback is told of each step ({"i", "x", "sigma", "sigma_hat", "denoised"}); what it raises ends the run.
-    Raises InputError for options out of range, SamplingError when the result is not finite.
+    noise (B, C, L) is standard normal; the run starts at noise * sigma_max, or at init + noise * sigma_max
+    for a variation of the latents init, where sigma_max says how far it may go. generator (CPU) gives the
+    further noise of the samplers that need some: one integer for dpmpp-3m-sde and dpmpp-2m-sde, a tensor a
+    step for k-dpmpp-2s-ancestral. callback is told of each step ({"i", "x", "sigma", "sigma_hat",
+    "denoised"}); what it raises ends the run. Raises InputError for options out of range, SamplingError when
+    the result is not finite.
     """
     solve = registry.sampler(sampler)
     if sampler == "rectified-flow":
         valid = ", ".join(name for name in registry.SAMPLERS if name != sampler)
-        raise InputError(
-            f"Sampler 'rectified-flow' cannot run this model, which predicts v. Use one of: {valid}."
-        )
+        raise InputError(f"Sampler 'rectified-flow' cannot run this model, which predicts v. Use one of: {valid}.")
     sigmas = get_sigmas_polyexponential(steps, sigma_min, sigma_max, rho)
     start = noise.float() * sigmas[0].item()  # (B, C, L)
     x = start if init is None else _fitting(init, noise) + start

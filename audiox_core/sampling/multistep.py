@@ -1,4 +1,4 @@
-"""Samplers that call the model once a step and remember the steps before: DPM-Solver++ SDE and linear multistep."""
+"""Samplers that call the model once a step and remember past steps: DPM-Solver++ SDE, linear multistep."""
 
 from __future__ import annotations
 
@@ -26,10 +26,10 @@ def sample_dpmpp_3m_sde(
     eta: float = 1.0,
     s_noise: float = 1.0,
 ) -> Tensor:
-    """Latents by the third-order multistep SDE solver DPM-Solver++(3M) (arXiv:2211.01095); n calls for n steps.
+    """Latents by the three-step SDE solver DPM-Solver++(3M) (arXiv:2211.01095); n calls for n steps.
 
-    eta 0 solves the ODE, 1 the SDE; s_noise scales the added noise. Without noise_sampler, extra_args["seed"] seeds
-    Brownian noise. disable, a host's switch for its progress bar, is not used.
+    eta 0 solves the ODE, 1 the SDE; s_noise scales the added noise. Without noise_sampler, extra_args["seed"]
+    seeds Brownian noise. disable, a host's switch for its progress bar, is not used.
     """
     run = Run(model, sigmas, extra_args, callback)
     if eta and noise_sampler is None:
@@ -50,8 +50,7 @@ def sample_dpmpp_3m_sde(
             slope, bend = _differences(past, h)
             x = x + phi_2 * slope
             if bend is not None:
-                # The Taylor series of the denoised latents asks for twice this term. The released recipe, and every
-                # k-diffusion host, uses it once.
+                # The Taylor series asks for twice this term; the released recipe adds it once.
                 x = x - (phi_2 / decay - 0.5) * bend
         if eta and noise_sampler is not None:
             x = x + noise_sampler(sigma, sigma_next) * _added(sigma_next, h, eta, s_noise)
@@ -127,7 +126,7 @@ def sample_lms(
 
 
 def _differences(past: list[tuple[float, Tensor]], h: float) -> tuple[Tensor, Tensor | None]:
-    """h D' and, with three points, h^2 D'' / 2 at the newest point, where D(lambda) interpolates the denoised latents."""
+    """h D' and, with three points, h^2 D'' / 2 at the newest, where D(lambda) interpolates the denoised."""
     (sigma, now), (sigma_1, before), *older = past
     back = math.log(sigma_1 / sigma) / h  # distance to the step before, in steps
     slope = (now - before) / back
@@ -145,7 +144,7 @@ def _added(sigma_next: float, h: float, eta: float, s_noise: float) -> float:
 
 
 def _adams_weights(levels: list[float], end: float) -> list[float]:
-    """Weights of the slopes at `levels` in the integral of the polynomial through them, from levels[0] to end."""
+    """Weights of the slopes at `levels`: integrals of their Lagrange polynomials from levels[0] to end."""
     middle, half = (levels[0] + end) / 2, (end - levels[0]) / 2
     # Two Gauss-Legendre points are exact up to degree 3, so up to four slopes.
     points = (middle - half / math.sqrt(3), middle + half / math.sqrt(3))

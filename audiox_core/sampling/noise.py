@@ -21,22 +21,20 @@ _DIGITS = 6  # to which the tree rounds sigma; it warns about ends that are not 
 class BrownianNoise:
     """Increments of one Brownian motion W over noise levels, as a noise_sampler(sigma, sigma_next).
 
-    The answer is (W(sigma_next) - W(sigma)) / sqrt(|sigma_next - sigma|), like x: for falling sigmas MINUS the forward
-    increment. W belongs to the whole batch tensor and to `entropy`, not to the steps: finer steps see the same path.
-    Raises AudioXError when torchsde, whose Brownian tree this is, is not installed.
+    The answer is (W(sigma_next) - W(sigma)) / sqrt(|sigma_next - sigma|), like x: for falling sigmas MINUS
+    the forward increment. W belongs to the whole batch tensor and to `entropy`, not to the steps: finer steps
+    see the same path. Raises AudioXError when torchsde, whose Brownian tree this is, is not installed.
     """
 
     def __init__(self, x: Tensor, sigma_min: float, sigma_max: float, entropy: int) -> None:
         if entropy < 0:
-            raise InputError(
-                f"The seed of the Brownian noise must not be negative, got {entropy}: use 0 or more."
-            )
+            raise InputError(f"The seed of the Brownian noise must not be negative, got {entropy}: use 0 or more.")
         try:
             import torchsde
         except ImportError as error:
             raise AudioXError(
                 "This sampler's Brownian noise needs the package torchsde, which is not installed: "
-                "run `pip install torchsde`, or choose a sampler without it, such as k-dpmpp-2s-ancestral or k-heun."
+                "run `pip install torchsde`, or choose a sampler without it, such as k-heun."
             ) from error
         self._torchsde = torchsde
         self._like = x.new_empty(0)
@@ -82,17 +80,15 @@ def draw_entropy(generator: torch.Generator) -> int:
     return int(torch.randint(0, 2**63 - 1, [], generator=generator, device="cpu").item())
 
 
-def brownian_from_seed(
-    x: Tensor, sigmas: list[float], extra_args: Mapping[str, Any], sampler: str
-) -> BrownianNoise:
-    """The default noise_sampler of an SDE sampler: Brownian noise over `sigmas` from the host's extra_args["seed"]."""
+def brownian_from_seed(x: Tensor, sigmas: list[float], extra_args: Mapping[str, Any], sampler: str) -> BrownianNoise:
+    """The default noise_sampler of an SDE sampler: Brownian noise from the host's extra_args["seed"]."""
     levels = [sigma for sigma in sigmas if sigma > 0]
     return BrownianNoise(x, min(levels), max(levels), _host_seed(extra_args, sampler))
 
 
 def gaussian_from_seed(x: Tensor, extra_args: Mapping[str, Any], sampler: str) -> GaussianNoise:
     """The default noise_sampler of an ancestral sampler: normal noise from the host's extra_args["seed"]."""
-    # Hosts draw the initial noise from this very seed; one more keeps the first step's noise independent of it.
+    # Hosts draw the initial noise from this very seed: one more keeps the steps' noise independent of it.
     seed = (_host_seed(extra_args, sampler) + 1) % 2**64
     return GaussianNoise(x, torch.Generator().manual_seed(seed))
 

@@ -1,7 +1,7 @@
 """What all samplers share: their types, the call of the model, the report after it.
 
-A model maps latents x = data + sigma * noise, and sigma (B,), to its estimate of the data. Coefficients are computed
-as Python floats (double precision, no device traffic); only latents are tensors.
+A model maps latents x = data + sigma * noise, and sigma (B,), to its estimate of the data. Coefficients are
+computed as Python floats (double precision, no device traffic); only latents are tensors.
 """
 
 from __future__ import annotations

@@ -15,8 +15,8 @@ def get_sigmas_polyexponential(
 ) -> Tensor:
     """n noise levels from sigma_max down to sigma_min, then 0: (n + 1,), float32.
 
-    log sigma follows a ramp from 1 to 0 raised to rho; rho 1 gives a geometric series. Raises InputError unless n >= 1,
-    0 < sigma_min < sigma_max and rho > 0.
+    log sigma follows a ramp from 1 to 0 raised to rho; rho 1 gives a geometric series. Raises InputError
+    unless n >= 1, 0 < sigma_min < sigma_max and rho > 0.
     """
     _check_steps(n)
     if not 0 < sigma_min < math.inf:
@@ -36,14 +36,12 @@ def get_sigmas_polyexponential(
 def get_times_linear(n: int, t_max: float = 1.0, device: torch.device | str = "cpu") -> Tensor:
     """n + 1 evenly spaced times of a rectified flow from t_max (1 is pure noise) down to 0 (data): float32.
 
-    A t_max above 1 means 1, so that the noise level of another objective can stay in place. Raises InputError unless
-    n >= 1 and t_max > 0.
+    A t_max above 1 means 1, so that the noise level of another objective can stay in place. Raises InputError
+    unless n >= 1 and t_max > 0.
     """
     _check_steps(n)
     if not t_max > 0:
-        raise InputError(
-            f"sigma_max must be above 0, got {t_max}: 1 starts a rectified flow from pure noise."
-        )
+        raise InputError(f"sigma_max must be above 0, got {t_max}: 1 starts a rectified flow from pure noise.")
     return torch.linspace(min(t_max, 1.0), 0, n + 1, dtype=torch.float32, device=device)
 
 

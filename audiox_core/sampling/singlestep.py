@@ -1,4 +1,4 @@
-"""Samplers that look ahead within a step and remember nothing: Heun, DPM-Solver-2 and DPM-Solver++(2S) ancestral."""
+"""Samplers that look ahead within a step and remember nothing: Heun, DPM-Solver-2, ancestral DPM-Solver++."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ def sample_heun(
     callback: Callback | None = None,
     disable: bool | None = None,
 ) -> Tensor:
-    """Latents by Heun's method (Karras et al., arXiv:2206.00364, algorithm 1); 2n - 1 calls for n steps, no noise.
+    """Latents by Heun's method (Karras et al., arXiv:2206.00364, algorithm 1); 2n - 1 calls for n steps.
 
-    disable, a host's switch for its progress bar, is not used.
+    No noise. disable, a host's switch for its progress bar, is not used.
     """
     run = Run(model, sigmas, extra_args, callback)
     for i, (sigma, sigma_next) in enumerate(run.steps):
@@ -47,7 +47,7 @@ def sample_dpm_2(
     callback: Callback | None = None,
     disable: bool | None = None,
 ) -> Tensor:
-    """Latents by the midpoint method, with the midpoint in log sigma as in DPM-Solver-2; 2n - 1 calls for n steps.
+    """Latents by the midpoint method, the midpoint in log sigma as in DPM-Solver-2; 2n - 1 calls for n steps.
 
     No noise. disable is not used.
     """
@@ -79,8 +79,8 @@ def sample_dpmpp_2s_ancestral(
 ) -> Tensor:
     """Latents by DPM-Solver++(2S) (arXiv:2211.01095) with ancestral noise; 2n - 1 calls for n steps.
 
-    Each step goes below its target and climbs back with fresh noise; eta 0 doesn't, s_noise scales that noise. Without
-    noise_sampler, extra_args["seed"] seeds normal noise. disable is not used.
+    Each step goes below its target and climbs back with fresh noise; eta 0 doesn't, s_noise scales that
+    noise. Without noise_sampler, extra_args["seed"] seeds normal noise. disable is not used.
     """
     run = Run(model, sigmas, extra_args, callback)
     if eta and noise_sampler is None:

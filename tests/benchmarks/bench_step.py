@@ -106,7 +106,9 @@ def main() -> None:
     print(f"{args.depth} layers, {LATENTS} latents, guidance 7, float32, {torch.get_num_threads()} threads")
     for name, values in times.items():
         print(f"  {name:16s} median {statistics.median(values):7.2f} s  (min {min(values):.2f}, max {max(values):.2f})")
-    print(f"  ratio of each pair: median {statistics.median(ratios):.3f} (min {min(ratios):.3f}, max {max(ratios):.3f})")
+    print(
+        f"  ratio of each pair: median {statistics.median(ratios):.3f} (min {min(ratios):.3f}, max {max(ratios):.3f})"
+    )
     print(f"  relative difference {difference:.1e}")
 
 

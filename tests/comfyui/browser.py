@@ -44,7 +44,7 @@ READY = "() => window.app && app.graph && window.LiteGraph && LiteGraph.register
 MISSING = """() => app.graph.nodes
     .filter(node => !LiteGraph.registered_node_types[node.type] || node.has_errors)
     .map(node => `${node.id}: ${node.type}`)"""
-# Brings the whole graph, groups included, into view; answers its rectangle on the page, `margin` pixels around.
+# Brings the whole graph, groups included, into view; answers its rectangle on the page, `margin` included.
 FIT_VIEW = """margin => {
     const boxes = app.graph.nodes.map(node => node.getBounding())
         .concat((app.graph.groups ?? []).map(group => [...group.pos, ...group.size]));
@@ -62,6 +62,15 @@ FIT_VIEW = """margin => {
         width: Math.min(width * view.scale + 2 * margin, canvas.width),
         height: Math.min(height * view.scale + 2 * margin, canvas.height),
     };
+}"""
+OVERLAPS = """() => {
+    const nodes = app.graph.nodes.map(node => [`${node.id} ${node.title}`, ...node.getBounding()]);
+    const found = [];
+    for (const [a, ax, ay, aw, ah] of nodes)
+        for (const [b, bx, by, bw, bh] of nodes)
+            if (a < b && ax < bx + bw && bx < ax + aw && ay < by + bh && by < ay + ah)
+                found.push(`${a} covers ${b}`);
+    return found;
 }"""
 ONLY_GRAPH = """
     body * { visibility: hidden !important; }
@@ -86,9 +95,7 @@ def why_no_browser() -> str | None:
 class ComfyPage:
     """Context manager around one page of a running server; `errors` are the console's since it was ready."""
 
-    def __init__(
-        self, server: ComfyServer, *, width: int = 1600, height: int = 900, scale: float = 1.0
-    ) -> None:
+    def __init__(self, server: ComfyServer, *, width: int = 1600, height: int = 900, scale: float = 1.0) -> None:
         self.server = server
         self.viewport = {"width": width, "height": height}
         self.scale = scale
@@ -101,9 +108,7 @@ class ComfyPage:
         self.server.post("/settings", PAGE_SETTINGS)
         self._playwright = sync_playwright().start()
         try:
-            self._browser = self._playwright.chromium.launch(
-                executable_path=find_chromium(), args=CHROMIUM_ARGUMENTS
-            )
+            self._browser = self._playwright.chromium.launch(executable_path=find_chromium(), args=CHROMIUM_ARGUMENTS)
             self.page = self._browser.new_page(viewport=self.viewport, device_scale_factor=self.scale)
             self.page.on("console", self._on_console)
             self.page.on("pageerror", lambda error: self.errors.append(f"uncaught: {error}"))
@@ -132,11 +137,19 @@ class ComfyPage:
         self.page.wait_for_timeout(500)
         return self.page.evaluate(MISSING)
 
+    def add_node(self, class_type: str) -> str:
+        """Add one node to an empty graph, as a double click on the canvas does; its title."""
+        self.page.evaluate("() => app.graph.clear()")
+        add = "name => { const node = LiteGraph.createNode(name); app.graph.add(node); return node.title; }"
+        return self.page.evaluate(add, class_type)
+
+    def overlaps(self) -> list[str]:
+        """Pairs of nodes that cover each other as this page draws them."""
+        return self.page.evaluate(OVERLAPS)
+
     def prompt(self) -> dict[str, Any]:
         """API prompt that the page would queue for the loaded workflow."""
-        prompt = json.loads(
-            self.page.evaluate("async () => JSON.stringify((await app.graphToPrompt()).output)")
-        )
+        prompt = json.loads(self.page.evaluate("async () => JSON.stringify((await app.graphToPrompt()).output)"))
         return {key: {name: node[name] for name in ("class_type", "inputs")} for key, node in prompt.items()}
 
     def serialize(self) -> dict[str, Any]:
@@ -173,9 +186,7 @@ class ComfyPage:
         is_ours = f"/extensions/{self.server.pack_name}" in source
         if message.text.startswith("Failed to load resource") and not is_ours:
             return  # optional files that ComfyUI itself asks for, such as user.css
-        if any(
-            not url.startswith(self.server.url) for url in re.findall(r"https?://[^\s'\"]+", message.text)
-        ):
+        if any(not url.startswith(self.server.url) for url in re.findall(r"https?://[^\s'\"]+", message.text)):
             return  # what the frontend wants from elsewhere: the tests are offline
         self.errors.append(f"{message.text} ({source})")
 

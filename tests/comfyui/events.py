@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import struct
 import threading
@@ -53,7 +54,9 @@ class Events:
         if self._closed:
             return
         self._closed = True
-        self._loop.call_soon_threadsafe(self._stop)
+        if self._thread.is_alive():
+            with contextlib.suppress(RuntimeError):  # the loop may end by itself at this very moment
+                self._loop.call_soon_threadsafe(self._stop)
         self._thread.join(timeout=10)
 
     def mark(self) -> int:

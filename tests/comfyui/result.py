@@ -85,6 +85,4 @@ def make_result(
 
 def _file_entries(node_output: Mapping[str, Any]) -> list[dict[str, Any]]:
     lists = [value for value in node_output.values() if isinstance(value, list)]
-    return [
-        entry for entries in lists for entry in entries if isinstance(entry, dict) and "filename" in entry
-    ]
+    return [entry for entries in lists for entry in entries if isinstance(entry, dict) and "filename" in entry]

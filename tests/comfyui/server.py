@@ -213,7 +213,8 @@ class ComfyServer:
         try:
             return self.events.wait(wanted, timeout, since=since, what=what)
         except (ConnectionError, TimeoutError) as error:
-            raise type(error)(f"{error}\nserver log:\n{self.log[-3000:]}") from None
+            kind = ServerDied if isinstance(error, ConnectionError) else TimeoutError
+            raise kind(f"{error}\nserver log:\n{self.log[-3000:]}") from None
 
     def interrupt(self) -> None:
         """Ask ComfyUI to stop the running prompt."""

@@ -14,9 +14,7 @@ from audiox_core.dit import Context, DiffusionTransformer
 from audiox_core.guidance import GuidedVelocity, guide
 from audiox_core.layers import rotary_table, rotate, torch_attention
 
-SMALL = replace(
-    parse_config(BASE_CONFIG).dit, io_channels=8, embed_dim=128, depth=2, num_heads=2, cond_token_dim=64
-)
+SMALL = replace(parse_config(BASE_CONFIG).dit, io_channels=8, embed_dim=128, depth=2, num_heads=2, cond_token_dim=64)
 
 
 def random_network(config: DiTConfig = SMALL, **kw: object) -> DiffusionTransformer:
@@ -112,9 +110,7 @@ def test_guidance_prepares_the_condition_once(monkeypatch: pytest.MonkeyPatch) -
     x, t, tokens = inputs()
     calls = []
     inner = DiffusionTransformer.prepare
-    monkeypatch.setattr(
-        DiffusionTransformer, "prepare", lambda self, tokens: calls.append(1) or inner(self, tokens)
-    )
+    monkeypatch.setattr(DiffusionTransformer, "prepare", lambda self, tokens: calls.append(1) or inner(self, tokens))
     velocity = GuidedVelocity(network, tokens, scale=7.0)
     for _ in range(3):
         velocity(x, t)

@@ -28,7 +28,6 @@ from audiox_core.sampling import (
     sample,
     sample_flow,
 )
-
 from tests.golden.reader import GoldenSet
 
 Outputs = dict[str, Tensor]
@@ -239,9 +238,7 @@ def denoise(golden: GoldenSet, case: str) -> Outputs:
 
     def at_each(scale: float) -> Tensor:
         model = VDenoiser(velocity(golden, g, scale))
-        return torch.stack(
-            [model(g["x"] * (s**2 + 1) ** 0.5, torch.full((rows,), s)) for s in g["sigmas"]]
-        )
+        return torch.stack([model(g["x"] * (s**2 + 1) ** 0.5, torch.full((rows,), s)) for s in g["sigmas"]])
 
     scale = float(re.search(r"guided with scale ([\d.]+\d)", golden.cases[case]["call"]).group(1))
     return {"plain": at_each(1.0), "guided": at_each(scale)}
@@ -297,7 +294,9 @@ def edit(golden: GoldenSet, case: str) -> Outputs:
     g, pipe = golden.inputs(case), pipeline(golden)
     timing, net = pipe.timing, component(golden, "autoencoder")
     generator = seeded(g["seed"])
-    noise = torch.randn(1, golden.config.dit.io_channels, g["samples"] // timing.downsampling_ratio, generator=generator)
+    noise = torch.randn(
+        1, golden.config.dit.io_channels, g["samples"] // timing.downsampling_ratio, generator=generator
+    )
     mean, deviation = net.encode(media_audio.prepare(g["audio"], g["rate"], g["samples"])[None])
     init = mean + deviation * torch.randn(mean.shape, generator=generator)
     given = g.get("mask_args")
@@ -313,9 +312,7 @@ def edit(golden: GoldenSet, case: str) -> Outputs:
             init=init,
         )
         return {"latents": latents}
-    init = crop_and_paste(
-        init, crop_from=given["cropfrom"], paste_from=given["pastefrom"], paste_to=given["pasteto"]
-    )
+    init = crop_and_paste(init, crop_from=given["cropfrom"], paste_from=given["pastefrom"], paste_to=given["pasteto"])
     mask = build_mask(init.shape[-1], **mask_options(given))
     return {"latents": inpainted(golden, g, noise, init, mask, SDE, generator)}
 

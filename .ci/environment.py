@@ -125,9 +125,7 @@ def main() -> None:
                 f"({free_gb:.0f} GB free; XDG_CACHE_HOME moves it). Then run the same command again."
             )
         except OSError as error:
-            sys.exit(
-                f"AudioX: can't keep an environment in {cache} ({error}); set XDG_CACHE_HOME to another folder"
-            )
+            sys.exit(f"AudioX: can't keep an environment in {cache} ({error}); set XDG_CACHE_HOME elsewhere")
     print(environment / "bin" / "python")
 
 

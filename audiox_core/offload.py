@@ -1,0 +1,262 @@
+"""Applies a plan: each component is on its device while it works; running out of memory is handled once, in order."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+import torch
+from torch import Tensor, nn
+
+from .errors import OutOfMemory
+from .memory import GB, Place, Plan, measure
+from .plan import TILES, spread
+from .streaming import PackedBlock, Stream, streamed_tensors
+
+log = logging.getLogger("audiox")
+
+T = TypeVar("T")
+TILED = ("autoencoder", "audio")
+# How devices other than CUDA, and the CPU, word it.
+OUT_OF_MEMORY_TEXTS = ("out of memory", "can't allocate memory", "not enough memory", "out of resources")
+
+
+@dataclass(frozen=True)
+class Step:
+    """How a component is to be used now."""
+
+    device: torch.device  # where its inputs are wanted and its answers appear
+    dtype: torch.dtype  # what it computes in
+    tile: int | None  # latents at a time, for the autoencoder and the audio encoder; None is the whole length
+    streamed: int  # blocks of the transformer that are read from RAM in each step
+
+
+class _Moved:
+    """Tensors of a module that are on a device, and where they came from."""
+
+    def __init__(self, module: nn.Module, device: torch.device, keep_host: bool, leave: set[int]):
+        """Copies all parameters and buffers but those left (by id) to the device; all of them or none."""
+        self.homes: list[tuple[dict[str, Any], str, Tensor | None]] = []
+        copies: dict[int, Tensor] = {}  # tied weights stay one tensor
+        try:
+            for home, name, tensor in _tensors(module):
+                if id(tensor) in leave:
+                    continue
+                if id(tensor) not in copies:
+                    copy = tensor.detach().to(device, copy=True)
+                    copies[id(tensor)] = (
+                        nn.Parameter(copy, requires_grad=False) if isinstance(tensor, nn.Parameter) else copy
+                    )
+                self.homes.append((home, name, tensor))
+                home[name] = copies[id(tensor)]
+        except BaseException:
+            self.back()
+            raise
+        if not keep_host:
+            self.homes = [(home, name, None) for home, name, _ in self.homes]
+
+    def back(self) -> None:
+        """Puts the originals back (or copies to RAM, where they were not kept)."""
+        copies: dict[int, Tensor] = {}
+        for home, name, original in self.homes:
+            here = home[name]
+            if original is None and id(here) not in copies:
+                copy = here.detach().to("cpu", copy=True)
+                copies[id(here)] = nn.Parameter(copy, requires_grad=False) if isinstance(here, nn.Parameter) else copy
+            home[name] = original if original is not None else copies[id(here)]
+        self.homes = []
+
+
+def _tensors(module: nn.Module) -> Iterator[tuple[dict[str, Any], str, Tensor]]:
+    for part in module.modules():
+        for home in (part._parameters, part._buffers):
+            for name, tensor in list(home.items()):
+                if tensor is not None:
+                    yield home, name, tensor
+
+
+@dataclass
+class _Setting:
+    """How a component is used at present: the plan's choice, or less after running out of memory."""
+
+    where: str
+    tile: int | None
+    streamed: int
+
+
+class Residence:
+    """The components of a model (text, video, audio, dit, autoencoder) on the CPU, and the plan that moves them.
+
+    device is the plan's unless given. run() does everything; between its calls nothing is on the device but what the
+    plan keeps there. Not for use by several threads at once.
+    """
+
+    def __init__(self, components: Mapping[str, nn.Module], plan: Plan, *, device: str | torch.device | None = None):
+        plan.check()
+        self.components, self.plan = dict(components), plan
+        self.device = torch.device(device or plan.device)
+        self.moves = torch.device(plan.device).type != "cpu"
+        self._settings = {
+            name: _Setting(place.where, place.tile, len(plan.streamed_blocks) if name == "dit" else 0)
+            for name, place in plan.places.items()
+        }
+        self._held: dict[str, _Moved] = {}
+        self._packed: dict[int, PackedBlock] = {}
+
+    @property
+    def held(self) -> tuple[str, ...]:
+        """Names of the components that are on the device now."""
+        return tuple(self._held)
+
+    def run(self, name: str, fn: Callable[[Any, Step], T]) -> T:
+        """fn(component, step)'s answer, with the component on its device.
+
+        fn may be called again after running out of memory, so it must start afresh each time. What it returns should
+        not be a component's weight. Afterwards, and after any exception, the device holds no more than before, but
+        for what the plan keeps there. Raises OutOfMemory when nothing helps.
+        """
+        said = ""
+        for less in self._remedies(name):
+            if not less():
+                continue
+            try:
+                return self._once(name, fn)
+            except (RuntimeError, MemoryError) as error:
+                if not _out_of_memory(error):
+                    raise
+                said = str(error).split("\n")[0]
+            # Only here has the exception let go of the tensors in its frames.
+            self._empty_cache()
+        raise OutOfMemory(self._explain(name, said))
+
+    def release(self) -> None:
+        """Takes everything off the device."""
+        for name in list(self._held):
+            self._evict(name)
+        self._empty_cache()
+
+    def _once(self, name: str, fn: Callable[[Any, Step], T]) -> T:
+        setting, before, done = self._settings[name], name in self._held, False
+        module = self.components[name]
+        try:
+            with self._in_place(name, module):
+                step = Step(
+                    device=self._device_of(name),
+                    dtype=self._place(name).format.compute_dtype,
+                    tile=setting.tile,
+                    streamed=setting.streamed,
+                )
+                answer = fn(module, step)
+            done = True
+            return answer
+        finally:
+            if name in self._held and (setting.where != "device" or not (done or before)):
+                self._evict(name)
+            if not done or setting.where == "stage":
+                self._empty_cache()
+
+    @contextmanager
+    def _in_place(self, name: str, module: nn.Module) -> Iterator[None]:
+        setting = self._settings[name]
+        if not self.moves or setting.where == "cpu":
+            yield
+            return
+        # Weights made in inference mode could never be changed outside it.
+        with torch.inference_mode(False), torch.no_grad():
+            numbers = spread(setting.streamed, self.plan.depth)
+            blocks: Any = [module.transformer.layers[i] for i in numbers] if numbers else []  # type: ignore[union-attr, index]
+            packed = [self._pack(i, block) for i, block in zip(numbers, blocks, strict=True)]
+            leave = {id(tensor) for block in blocks for _, _, tensor in streamed_tensors(block)}
+            if name not in self._held:
+                self._held[name] = _Moved(module, self.device, setting.where == "stage", leave)
+            stream: Any = Stream(blocks, packed, self.device) if blocks else nullcontext()
+        with stream:
+            yield
+
+    def _pack(self, number: int, block: nn.Module) -> PackedBlock:
+        if number not in self._packed:
+            self._packed[number] = PackedBlock(block, pin=self.plan.pinned and self.device.type == "cuda")
+        return self._packed[number]
+
+    def _evict(self, name: str) -> None:
+        with torch.inference_mode(False), torch.no_grad():
+            self._held.pop(name).back()
+
+    def _place(self, name: str) -> Place:
+        return self.plan.places[name]
+
+    def _device_of(self, name: str) -> torch.device:
+        return self.device if self.moves and self._settings[name].where != "cpu" else torch.device("cpu")
+
+    def _remedies(self, name: str) -> Iterator[Callable[[], bool]]:
+        """What to do before each attempt, in order; one that returns False has nothing to offer and is passed over."""
+        setting = self._settings[name]
+        yield lambda: True
+        yield lambda: self._free_others(name)
+        if name in TILED:
+            for tile in TILES:
+                if tile is not None and (setting.tile is None or tile < setting.tile):
+                    yield lambda tile=tile: self._tile(name, tile)  # type: ignore[misc]
+        if name == "dit" and self.moves and setting.where != "cpu":
+            for count in (self.plan.depth // 2, self.plan.depth):
+                if count > max(setting.streamed, 2):
+                    yield lambda count=count: self._stream(name, count)  # type: ignore[misc]
+
+    def _free_others(self, name: str) -> bool:
+        """Others leave the device, and from now on come only for their stage."""
+        others = [other for other in self._held if other != name]
+        for other in self._settings:
+            if other != name and self._settings[other].where == "device":
+                self._settings[other].where = "stage"
+        for other in others:
+            self._evict(other)
+        self._empty_cache()
+        if others:
+            log.warning("%s: out of memory; %s left the device", name, ", ".join(others))
+        # What other programs or caches held may have become free as well.
+        return bool(others) or self.device.type != "cpu"
+
+    def _tile(self, name: str, tile: int) -> bool:
+        log.warning("%s: out of memory; going on in tiles of %d latents", name, tile)
+        self._settings[name].tile = tile
+        return True
+
+    def _stream(self, name: str, count: int) -> bool:
+        log.warning("%s: out of memory; %d of %d blocks are read from RAM in each step", name, count, self.plan.depth)
+        if name in self._held:
+            self._evict(name)
+        self._settings[name].streamed, self._settings[name].where = count, "stage"
+        return True
+
+    def _empty_cache(self) -> None:
+        if self.moves and self.device.type in ("cuda", "xpu", "mps"):
+            getattr(torch, self.device.type).empty_cache()
+
+    def _explain(self, name: str, said: str) -> str:
+        place, machine = self._place(name), measure(str(self.device))
+        needed = place.device_bytes + place.activations
+        on_cpu = self._device_of(name).type == "cpu"
+        there, total = (machine.ram_available, machine.ram_total) if on_cpu else (machine.vram_free, machine.vram_total)
+        mends = ["close other programs that use it", "take a shorter sound or a smaller batch"]
+        if place.format.compute == "fp32" and not on_cpu:
+            mends.append("run without --no-half")
+        if not on_cpu:
+            mends.append(f"set --max-vram to less than the {self.plan.budget / GB:.1f} GB planned with")
+            mends.append("run with --device cpu")
+        return (
+            f"{name}: out of memory on {machine.name}. {needed / GB:.2f} GB were planned for it, {there / GB:.2f} of "
+            f"{total / GB:.2f} GB are free; everything else has left, and smaller steps did not help ({said}). "
+            f"To mend it: {'; '.join(mends)}."
+        )
+
+
+def _out_of_memory(error: BaseException) -> bool:
+    """Whether a library says so; an OutOfMemory of our own has been through this already."""
+    if isinstance(error, OutOfMemory):
+        return False
+    if isinstance(error, torch.cuda.OutOfMemoryError | MemoryError):
+        return True
+    return any(text in str(error).lower() for text in OUT_OF_MEMORY_TEXTS)

@@ -1,0 +1,301 @@
+"""The plan for a machine: formats, places, tiles and streamed blocks of all components, as plain data."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+from .errors import InputError, OutOfMemory, nearest
+from .estimate import Dimensions, DiTBytes, activations, dit_bytes
+from .machine import Machine
+from .precision import DTYPES, Format, formats
+
+GB = 1 << 30
+COMPONENTS = ("text", "video", "audio", "dit", "autoencoder")  # in the order of their stages
+KEEP_FIRST = ("dit", "autoencoder", "text", "video", "audio")  # what a device with room to spare keeps
+TILES: tuple[int | None, ...] = (None, 128, 64, 32, 16, 8)  # latents; None is the whole length
+LEAST_TILE = 32  # smaller ones spare little beside the weights and compute their halo over and over
+VRAM_SHARE, RAM_SHARE = 0.9, 0.8
+PRECISIONS = ("auto", *DTYPES)
+OFFLOADS = ("auto", "on", "off")
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where a component is: "device" all the time, "stage" on the device only while it works, "cpu" never there."""
+
+    where: str
+    format: Format
+    bytes: int  # all its weights
+    device_bytes: int  # what of them the device holds while it works; less than bytes when blocks are streamed
+    activations: int
+    tile: int | None = None  # latents at a time; None is the whole length
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What make_plan decided. Sizes in bytes; problems are why it can't work, warnings why it may be slow."""
+
+    device: str
+    precision: str
+    places: Mapping[str, Place]
+    streamed_blocks: tuple[int, ...]  # of the transformer, read from RAM in each step, spread evenly
+    pinned: bool  # streamed blocks lie in page-locked RAM, so that one is read while another computes
+    depth: int
+    peak: int  # expected on the device (in RAM without one)
+    budget: int
+    ram: int  # expected in RAM
+    ram_budget: int
+    warnings: tuple[str, ...] = ()
+    problems: tuple[str, ...] = ()
+
+    @property
+    def offload(self) -> bool:
+        """Whether something leaves the device between its uses."""
+        return self.device != "cpu" and any(p.where != "device" for p in self.places.values())
+
+    def check(self) -> None:
+        """Raises OutOfMemory if the plan can't work."""
+        if self.problems:
+            raise OutOfMemory("; ".join(self.problems))
+
+
+@dataclass(frozen=True)
+class _Task:
+    """Everything an arrangement needs to know."""
+
+    sizes: Mapping[str, int]
+    dims: Dimensions
+    formats: Mapping[str, Format]
+    latents: int
+    batch: int
+    budget: int
+
+    @property
+    def dit(self) -> DiTBytes:
+        return dit_bytes(self.dims, self.sizes["dit"], self.formats["dit"])
+
+    def bytes(self, name: str) -> int:
+        return self.dit.total if name == "dit" else self.sizes[name] * self.formats[name].bytes
+
+    def place(self, name: str, where: str, tile: int | None = None, device_bytes: int | None = None) -> Place:
+        own, format = self.bytes(name), self.formats[name]
+        work = activations(name, self.dims, format, latents=self.latents, batch=self.batch, tile=tile)
+        return Place(where, format, own, own if device_bytes is None else device_bytes, work, tile)
+
+    def tiled(self, name: str, where: str, room: int) -> Place:
+        """With the largest tile whose activations fit into room, or else the smallest there is."""
+        tiles = TILES if name in ("autoencoder", "audio") else (None,)
+        for tile in tiles:
+            place = self.place(name, where, tile)
+            if place.activations <= room:
+                break
+        return place
+
+
+def _peak(places: Mapping[str, Place]) -> int:
+    held = sum(p.device_bytes for p in places.values() if p.where == "device")
+    stages = [
+        held + p.activations + (p.device_bytes if p.where == "stage" else 0)
+        for p in places.values()
+        if p.where != "cpu"
+    ]
+    return max(stages, default=0)
+
+
+def _streamed(dit: DiTBytes, count: int) -> int:
+    """Device bytes with so many blocks streamed through two slots: one computes while the other is filled."""
+    kept = dit.total - count * dit.streamed
+    return kept + min(count, 2) * dit.streamed
+
+
+def _in_turn(task: _Task, least: bool) -> tuple[dict[str, Place], int]:
+    """Each component on the device only for its stage; tiles and streamed blocks as few as the budget allows."""
+    places, dit = {}, task.dit
+    for name in COMPONENTS:
+        own = task.bytes(name)
+        if name in ("autoencoder", "audio") and least:
+            places[name] = task.place(name, "stage", LEAST_TILE)
+        if name not in places or own + places[name].activations > task.budget:
+            places[name] = task.tiled(name, "stage", task.budget - own)
+    room = task.budget - places["dit"].activations
+    counts = [dit.depth] if least else [0, *range(3, dit.depth + 1)]  # one or two would still fill both slots
+    count = next((c for c in counts if _streamed(dit, c) <= room), dit.depth)
+    places["dit"] = task.place("dit", "stage", device_bytes=_streamed(dit, count))
+    return places, count
+
+
+def _arrange(task: _Task, offload: str) -> tuple[dict[str, Place], int]:
+    """Places of all components and the number of streamed blocks."""
+    whole = {name: task.place(name, "device") for name in COMPONENTS}
+    if offload == "off":
+        room = task.budget - sum(p.bytes for p in whole.values())
+        return {name: task.tiled(name, "device", room) for name in COMPONENTS}, 0
+    if offload == "auto" and _peak(whole) <= task.budget:
+        return whole, 0
+    places, count = _in_turn(task, offload == "on")
+    if offload == "auto" and count == 0:
+        for name in KEEP_FIRST:
+            kept = {**places, name: replace(places[name], where="device")}
+            if _peak(kept) <= task.budget:
+                places = kept
+    return places, count
+
+
+def _on_cpu(task: _Task) -> dict[str, Place]:
+    room = task.budget - sum(task.bytes(name) for name in COMPONENTS)
+    return {name: task.tiled(name, "cpu", room) for name in COMPONENTS}
+
+
+def make_plan(
+    machine: Machine,
+    sizes: Mapping[str, int],
+    *,
+    seconds: float = 10.0,
+    batch: int = 1,
+    precision: str = "auto",
+    offload: str = "auto",
+    max_vram_gb: float | None = None,
+    dims: Dimensions | None = None,
+) -> Plan:
+    """The plan for a machine and the parameter counts of text, video, audio, dit and autoencoder. Pure.
+
+    offload "off" asks for everything resident, "on" for the least. auto precision is fp32 on a CPU (weights kept in
+    fp16 if RAM is short) and fp16 elsewhere, with a float32 autoencoder where that costs no concession: that is what
+    the released model was used in (float16 autocast around a float32 residual stream, float32 decoding).
+    Measured on the golden cases, bfloat16 is eight times less exact, and guidance multiplies the difference.
+    Raises InputError for arguments out of range; a plan that can't work says so in its problems.
+    """
+    _check(machine, sizes, seconds, batch, precision, offload, max_vram_gb)
+    dims = dims or Dimensions()
+    ram_budget = int(RAM_SHARE * machine.ram_available)
+    cpu = machine.kind == "cpu"
+    budget = ram_budget if cpu else int(VRAM_SHARE * machine.vram_free)
+    if max_vram_gb and not cpu:
+        budget = min(budget, int(max_vram_gb * GB))
+
+    def attempt(name: str, **changed: Format) -> Plan:
+        table = {**formats(name, on_cpu=cpu), **changed}
+        task = _Task(sizes, dims, table, dims.latents(seconds), batch, budget)
+        places, count = (_on_cpu(task), 0) if cpu else _arrange(task, offload)
+        return _judge(machine, name, task, places, count, ram_budget, offload)
+
+    if precision != "auto":
+        plan = attempt(precision)
+    elif cpu:
+        plan = attempt("fp32")
+        plan = attempt("fp16") if plan.problems or plan.warnings else plan
+    else:
+        plan = attempt("fp16")
+        finer = attempt("fp16", autoencoder=Format())
+        if offload != "on" and not finer.problems and _concessions(finer) == _concessions(plan):
+            plan = finer
+    if max_vram_gb and cpu:
+        plan = replace(plan, warnings=(*plan.warnings, "max_vram_gb has no effect: there is no GPU"))
+    if plan.precision == "bf16" and not machine.bf16:
+        plan = replace(plan, warnings=(*plan.warnings, f"{machine.name} emulates bf16 slowly; fp16 is faster"))
+    return plan
+
+
+def _check(
+    machine: Machine,
+    sizes: Mapping[str, int],
+    seconds: float,
+    batch: int,
+    precision: str,
+    offload: str,
+    max_vram_gb: float | None,
+) -> None:
+    for name, value, valid in (("precision", precision, PRECISIONS), ("offload", offload, OFFLOADS)):
+        if value not in valid:
+            raise InputError(f"{name}: unknown value {value!r}.{nearest(str(value), list(valid))}")
+    if precision == "fp8" and machine.kind == "mps":
+        raise InputError("precision: fp8 does not exist on Apple GPUs; choose fp16")
+    if not seconds > 0 or batch < 1:
+        raise InputError(f"seconds {seconds} and batch {batch} must both be more than 0")
+    if max_vram_gb is not None and not max_vram_gb >= 0:
+        raise InputError(f"max_vram_gb: {max_vram_gb} is out of range; give GB, or 0 for all there is")
+    if missing := [name for name in COMPONENTS if name not in sizes]:
+        raise InputError(f"sizes: no number of parameters for {', '.join(missing)}")
+
+
+def _concessions(plan: Plan) -> Any:
+    return plan.streamed_blocks, {name: (p.where, p.tile) for name, p in plan.places.items()}
+
+
+def _judge(
+    machine: Machine,
+    precision: str,
+    task: _Task,
+    places: dict[str, Place],
+    count: int,
+    ram_budget: int,
+    offload: str,
+) -> Plan:
+    """The finished plan, with what does not fit said plainly."""
+    problems: list[str] = []
+    warnings: list[str] = []
+    if machine.kind == "cpu":
+        # At least tiles and formats may differ, but all weights and the work must fit: a little over the budget is
+        # still worth a try.
+        peak = ram = sum(p.bytes for p in places.values()) + max(p.activations for p in places.values())
+        if ram > machine.ram_available:
+            mend = "Close other programs" + ("" if precision == "fp8" else ", or choose precision fp8")
+            problems.append(f"{_gb(ram)} of RAM are needed and {_gb(machine.ram_available)} are available. {mend}.")
+    else:
+        for name, place in places.items():
+            alone = place.device_bytes + place.activations
+            if offload != "off" and name != "dit" and alone > task.budget:
+                own = formats("fp16", on_cpu=True)[name]
+                places[name] = replace(task, formats={**task.formats, name: own}).place(name, "cpu", place.tile)
+                warnings.append(f"{name} needs {_gb(alone)} and stays on the CPU, which is slow")
+        peak, ram = _peak(places), _ram(places)
+        if peak > task.budget:
+            mend = "Raise --max-vram, choose precision fp8, or run with --device cpu."
+            if offload == "off":
+                mend = "Let components leave the device: offload auto, without --no-cpu-offload."
+            problems.append(
+                f"{_gb(peak)} are needed on {machine.name} and {_gb(task.budget)} of it may be used. {mend}"
+            )
+    pinned = ram + count * pinned_extra(task.dit.streamed)
+    pin = machine.kind == "cuda" and count > 0 and pinned <= ram_budget
+    ram = pinned if pin else ram
+    if ram > ram_budget and not problems:
+        warnings.append(f"RAM is short: {_gb(ram)} are needed of {_gb(machine.ram_available)} available")
+    depth = task.dims.depth
+    return Plan(
+        device=machine.device,
+        precision=precision,
+        places=places,
+        streamed_blocks=spread(count, depth),
+        pinned=pin,
+        depth=depth,
+        peak=peak,
+        budget=task.budget,
+        ram=ram,
+        ram_budget=ram_budget,
+        warnings=tuple(warnings),
+        problems=tuple(problems),
+    )
+
+
+def _gb(number: int) -> str:
+    return f"{number / GB:.2f} GB"
+
+
+def _ram(places: Mapping[str, Place]) -> int:
+    """What is kept in RAM beside a device, but at least the largest component, as each is loaded through RAM."""
+    waiting = sum(p.bytes for p in places.values() if p.where != "device")
+    working = max((p.activations for p in places.values() if p.where == "cpu"), default=0)
+    return max(waiting + working, *(p.bytes for p in places.values()))
+
+
+def pinned_extra(size: int) -> int:
+    """Page-locked memory comes in powers of two."""
+    return (1 << (size - 1).bit_length()) - size
+
+
+def spread(count: int, depth: int) -> tuple[int, ...]:
+    """So many of the block numbers 0..depth - 1 at even distances: the blocks between give time to read the next."""
+    return tuple(i * depth // count for i in range(count))

@@ -1,0 +1,223 @@
+"""The only file that touches ComfyUI's model management, folders, progress and interruption."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import comfy.model_management
+import comfy.model_patcher
+import comfy.utils
+import folder_paths
+import torch
+
+from ..audiox_core.errors import nearest
+from ..audiox_core.machine import Machine
+from ..audiox_core.precision import Format, name_of
+
+FOLDER = "audiox"
+CHECKPOINT_FOLDERS = (FOLDER, "checkpoints", "diffusion_models")
+SUFFIXES = (".safetensors", ".ckpt")
+COMPUTE_DTYPES = (torch.float16, torch.bfloat16, torch.float32)
+
+Done = Callable[[int, int], None]
+
+
+# Folders
+
+
+def register_folders() -> None:
+    """Makes models/audiox a model folder of ComfyUI; entries of extra_model_paths.yaml stay."""
+    path = os.path.join(folder_paths.models_dir, FOLDER)
+    folder_paths.add_model_folder_path(FOLDER, path)
+    paths, suffixes = folder_paths.folder_names_and_paths[FOLDER]
+    folder_paths.folder_names_and_paths[FOLDER] = (paths, set(suffixes) | set(SUFFIXES))
+
+
+def checkpoints() -> list[str]:
+    """Names of the checkpoint files in ComfyUI's folders, those in models/audiox first."""
+    names = [n for folder in CHECKPOINT_FOLDERS for n in folder_paths.get_filename_list(folder)]
+    return list(dict.fromkeys(n for n in names if n.lower().endswith(SUFFIXES)))
+
+
+def checkpoint_path(name: str) -> Path | None:
+    """Where a checkpoint of that name lies; either kind of slash is understood."""
+    return _find(name, CHECKPOINT_FOLDERS, checkpoints())
+
+
+def text_encoders() -> list[str]:
+    """Names of the files in models/text_encoders."""
+    return list(folder_paths.get_filename_list("text_encoders"))
+
+
+def text_encoder_path(name: str) -> Path | None:
+    """Where a text encoder's file of that name lies."""
+    return _find(name, ("text_encoders",), text_encoders())
+
+
+def model_folders() -> list[str]:
+    """The folders in which a model may lie: a download goes into the first."""
+    return list(folder_paths.get_folder_paths(FOLDER))
+
+
+def text_encoder_folders() -> list[str]:
+    """The folders in which a text encoder may lie: a download goes into the first."""
+    return [*folder_paths.get_folder_paths(FOLDER), *folder_paths.get_folder_paths("text_encoders")]
+
+
+def tokenizer_folder() -> Path | None:
+    """The T5 tokenizer that ComfyUI ships, if this version does."""
+    import comfy.text_encoders
+
+    folder = Path(comfy.text_encoders.__path__[0]) / "t5_tokenizer"
+    return folder if (folder / "tokenizer.json").is_file() else None
+
+
+def temporary_file(suffix: str) -> Path:
+    """A free name in ComfyUI's temp folder, which it empties when it starts and ends."""
+    import uuid
+
+    folder = Path(folder_paths.get_temp_directory())
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder / f"audiox_{uuid.uuid4().hex}{suffix}"
+
+
+def _find(name: str, folders: tuple[str, ...], names: list[str]) -> Path | None:
+    wanted = name.replace("\\", "/")
+    for known in names:
+        if known.replace("\\", "/") == wanted:
+            for folder in folders:
+                found = folder_paths.get_full_path(folder, known)
+                if found is not None:
+                    return Path(found)
+    return None
+
+
+def unknown_file(kind: str, name: str, names: list[str], folder: str) -> str:
+    """A sentence for a file that is not there: the names that are, and where to put it."""
+    return (
+        f"{kind} {name!r} is not in ComfyUI's model folders.{nearest(name, names)} Put the file into models/{folder}."
+    )
+
+
+# Progress and interruption
+
+
+def check_interrupted() -> None:
+    """Raises ComfyUI's own interruption when the user has cancelled."""
+    comfy.model_management.throw_exception_if_processing_interrupted()
+
+
+def progress() -> Done:
+    """A function (done, total) that moves the node's progress bar; it raises when the user cancels."""
+    bar: Any = None
+
+    def tell(done: int, total: int) -> None:
+        nonlocal bar
+        check_interrupted()
+        bar = bar or comfy.utils.ProgressBar(total)
+        bar.update_absolute(done, total)
+
+    return tell
+
+
+def step_callback(steps: int, picture: Callable[[torch.Tensor], torch.Tensor]) -> Callable[..., None]:
+    """A sampler's callback: progress, and picture(latents) (B, 3, H, W) in the node, unless previews are off."""
+    from comfy.cli_args import LatentPreviewMethod, args
+    from PIL import Image
+
+    bar = comfy.utils.ProgressBar(steps)
+    size = getattr(args, "preview_size", 512)
+
+    def tell(step: int, denoised: torch.Tensor, x: torch.Tensor, total: int) -> None:
+        shown = None
+        if args.preview_method != LatentPreviewMethod.NoPreviews:
+            pixels = (picture(denoised[:1])[0] * 255).round().to("cpu", torch.uint8).permute(1, 2, 0)  # (H, W, 3)
+            shown = ("JPEG", Image.fromarray(pixels.numpy()), size)
+        check_interrupted()
+        bar.update_absolute(step + 1, total, shown)
+
+    return tell
+
+
+def download_progress() -> Callable[[str, int, int], None]:
+    """A function (file, bytes, all bytes) for a download's progress bar; it raises when the user cancels."""
+    tells: dict[str, Done] = {}
+
+    def tell(file: str, done: int, total: int) -> None:
+        tells.setdefault(file, progress())(done, total)
+
+    return tell
+
+
+# Devices and memory
+
+
+def machine() -> Machine:
+    """The device that ComfyUI uses and its memory; what its models hold counts as free, since it unloads them."""
+    import psutil
+
+    mm = comfy.model_management
+    device = mm.get_torch_device()
+    ram = psutil.virtual_memory()
+    memory = {"ram_total": ram.total, "ram_available": ram.available}
+    if is_cpu(device):
+        return Machine("cpu", "CPU", 0, 0, **memory)
+    held = sum(loaded.model_loaded_memory() for loaded in mm.current_loaded_models)
+    return Machine(
+        str(device),
+        mm.get_torch_device_name(device),
+        int(mm.get_total_memory(device)),
+        int(mm.get_free_memory(device) + held),
+        bf16=bool(mm.should_use_bf16(device)),
+        **memory,
+    )
+
+
+def model_format(parameters: int, stored: torch.dtype) -> Format:
+    """What ComfyUI, with its options and this device, keeps a model of so many parameters in: float16 where it can."""
+    dtype = comfy.model_management.unet_dtype(
+        model_params=parameters, supported_dtypes=list(COMPUTE_DTYPES), weight_dtype=stored
+    )
+    return Format(name_of(dtype), name_of(dtype))
+
+
+def computable(format: Format) -> Format:
+    """A format as it is, or multiplying in a type that the device is good at."""
+    mm = comfy.model_management
+    cast = mm.unet_manual_cast(format.storage_dtype, mm.get_torch_device(), list(COMPUTE_DTYPES))
+    return Format(format.storage, format.storage if cast is None else name_of(cast))
+
+
+def operations() -> Any:
+    """ComfyUI's layers for networks that are loaded as a whole: they notice a cancellation."""
+    import comfy.ops
+
+    return comfy.ops.disable_weight_init
+
+
+def load(patcher: Any, memory: float = 0) -> torch.device:
+    """Brings a whole model to its device, freeing as much as it and its work (bytes) need; the device."""
+    check_interrupted()
+    # What transformers builds can't be loaded in part: its layers don't cast.
+    comfy.model_management.load_models_gpu([patcher], memory_required=memory, force_full_load=True)
+    return patcher.load_device
+
+
+def free_memory(device: torch.device) -> int:
+    """Bytes that may still be allocated on a device."""
+    return int(comfy.model_management.get_free_memory(device))
+
+
+def is_cpu(device: torch.device) -> bool:
+    return bool(comfy.model_management.is_device_cpu(device))
+
+
+def encoder_patcher(network: torch.nn.Module) -> Any:
+    """An encoder under ComfyUI's model management."""
+    mm = comfy.model_management
+    return comfy.model_patcher.ModelPatcher(
+        network, load_device=mm.text_encoder_device(), offload_device=mm.text_encoder_offload_device()
+    )

@@ -1,0 +1,40 @@
+"""ComfyUI's page in headless Chromium: our nodes and workflows load as they do for a user."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.comfyui.browser import ComfyPage
+from tests.comfyui.convert import to_prompt
+from tests.comfyui.server import REPO
+
+WORKFLOWS = sorted((REPO / "workflows").glob("*.json"))
+
+
+def test_the_page_starts_without_errors_of_ours(page: ComfyPage) -> None:
+    about_us = [line for line in page.start_errors if "audiox" in line.lower()]
+    assert about_us == []
+
+
+def test_every_node_can_be_added(page: ComfyPage, info: dict[str, Any]) -> None:
+    page.errors.clear()
+    for node_id in (name for name in info if name.startswith("AudioX")):
+        title = page.add_node(node_id)
+        assert title.startswith("AudioX"), node_id
+    assert page.errors == []
+
+
+@pytest.mark.parametrize("path", WORKFLOWS, ids=lambda path: path.stem)
+def test_workflow_loads(page: ComfyPage, info: dict[str, Any], path: Path) -> None:
+    workflow = json.loads(path.read_text(encoding="utf-8"))
+    page.errors.clear()
+    assert page.load(workflow) == []
+    assert len(page.serialize()["nodes"]) == len(workflow["nodes"])
+    assert page.errors == []
+    assert page.overlaps() == []
+    # What the page would queue is what the other tests run.
+    assert page.prompt() == to_prompt(workflow, info)

@@ -1,0 +1,121 @@
+"""Every shipped workflow, queued with the demo model: it runs, and its files are what its graph promises."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import av
+import numpy as np
+import pytest
+
+from tests.comfyui.convert import to_prompt
+from tests.comfyui.graphs import demo_checkpoint
+from tests.comfyui.media_files import (
+    make_image,
+    make_sound,
+    make_video,
+    picture_packets,
+    picture_seconds,
+    read_sound,
+    stream_kinds,
+)
+from tests.comfyui.result import Result
+from tests.comfyui.server import REPO, ComfyServer, Prompt
+
+WORKFLOWS = sorted((REPO / "workflows").glob("*.json"))
+STEPS = 4
+SAMPLE_RATE = 44100
+WINDOW = 10.96  # seconds of the model's longest latent
+LOADERS = {  # class: (input that names the file, maker of such a file)
+    "LoadVideo": ("file", make_video),
+    "LoadAudio": ("audio", make_sound),
+    "LoadImage": ("image", make_image),
+}
+
+
+def prepare(comfy: ComfyServer, workflow: dict[str, Any]) -> Prompt:
+    """API prompt of a workflow with the demo model and few steps; the files that it loads are made here."""
+    for node in workflow["nodes"]:
+        if node["type"] in LOADERS:
+            name = node["widgets_values"][0]
+            _, make = LOADERS[node["type"]]
+            make(comfy.base / "input" / name)
+    info = comfy.object_info()
+    prompt = to_prompt(workflow, info)
+    for node in prompt.values():
+        if node["class_type"] == "AudioXLoad":
+            node["inputs"] |= {"checkpoint": demo_checkpoint(info), "text_encoder": "auto"}
+        if isinstance(node["inputs"].get("steps"), int):
+            node["inputs"]["steps"] = STEPS
+    return prompt
+
+
+def test_there_are_workflows() -> None:
+    assert len(WORKFLOWS) >= 10
+
+
+@pytest.mark.parametrize("path", WORKFLOWS, ids=lambda path: path.stem)
+def test_workflow_runs_and_its_files_are_right(comfy: ComfyServer, path: Path) -> None:
+    prompt = prepare(comfy, json.loads(path.read_text(encoding="utf-8")))
+    result = comfy.run(prompt, timeout=400).check()
+    outputs = [key for key, node in prompt.items() if node["class_type"] in CHECKS]
+    assert outputs, "the workflow writes nothing that this test knows"
+    for key in outputs:
+        CHECKS[prompt[key]["class_type"]](comfy, prompt, result, key)
+    comfy.free()
+
+
+def check_sound(comfy: ComfyServer, prompt: Prompt, result: Result, key: str) -> None:
+    """Stereo at the model's rate, as long as asked for, neither silent nor clipped throughout."""
+    files = result.files_of(key)
+    assert files
+    for path in files:
+        assert "audio" in stream_kinds(path)
+        sound = read_sound(path)
+        assert sound.rate in (SAMPLE_RATE, 48000)  # Opus knows no 44.1 kHz
+        assert sound.samples.shape[0] == 2
+        assert 1.0 <= sound.seconds <= WINDOW + 0.1
+        assert 1e-3 < sound.rms < 0.9
+        assert np.isfinite(sound.samples).all()
+
+
+def check_video(comfy: ComfyServer, prompt: Prompt, result: Result, key: str) -> None:
+    """Picture and sound of one length; a loaded video's packets are those of its file."""
+    (path,) = result.files_of(key)
+    assert stream_kinds(path) == ["audio", "video"]
+    sound = read_sound(path)
+    assert sound.rms > 1e-3
+    assert abs(sound.seconds - picture_seconds(path)) < 0.1
+    source = source_file(comfy, prompt, prompt[key]["inputs"]["video"][0])
+    if source is not None:
+        assert picture_packets(path) == picture_packets(source)
+        assert not np.array_equal(sound.samples, read_sound(source).samples)
+
+
+def check_image(comfy: ComfyServer, prompt: Prompt, result: Result, key: str) -> None:
+    """A picture that shows something."""
+    for path in result.files_of(key):
+        with av.open(str(path)) as container:
+            assert next(container.decode(video=0)).to_ndarray(format="gray").std() > 1
+
+
+CHECKS = {
+    "SaveAudio": check_sound,
+    "SaveAudioMP3": check_sound,
+    "SaveAudioOpus": check_sound,
+    "PreviewAudio": check_sound,
+    "SaveVideo": check_video,
+    "PreviewImage": check_image,
+    "SaveImage": check_image,
+}
+
+
+def source_file(comfy: ComfyServer, prompt: Prompt, key: str) -> Path | None:
+    """The input file whose picture node `key` hands on, or None when the picture was made in the graph."""
+    node = prompt[key]
+    if node["class_type"] == "LoadVideo":
+        return comfy.base / "input" / node["inputs"]["file"]
+    video = node["inputs"].get("video")
+    return source_file(comfy, prompt, video[0]) if isinstance(video, list) else None
