@@ -16,7 +16,7 @@ help:
 
 demo:
 	@mkdir -p demo
-	@$(environment) audiox_core generate --model demo --text "a steady drum beat" \
+	@$(environment) audiox_core generate --model demo --text "a steady drum beat" --steps 50 \
 		--video audiox_core/assets/sample.mp4 -o demo/out.mp4 --spectrogram demo/out.png
 	@echo "Made demo/out.mp4 (the sample video with a new soundtrack) and demo/out.png (its spectrogram)."
 	@echo "The demo model has random weights, so the sound is noise: it shows that everything runs."

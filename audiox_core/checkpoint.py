@@ -118,7 +118,7 @@ def component_tensors(
                 continue
             else:
                 value = fold_weight_norm(tensors[slot.key[:-1] + "g"], _private(tensors, slot.key))
-        elif value.dtype != kept and isinstance(tensors, FileTensors):
+        elif value.dtype != kept and isinstance(tensors, FileTensors) and tensors.seekable:
             value = tensors.private(slot.key)  # what is only converted need not fill the map
         out[target] = _cast(value, kept, f"{source}: {slot.key}")
     return out
@@ -177,8 +177,8 @@ def load_text_encoder(
 
     dtype None keeps the file's type. Raises CheckpointError, naming keys and shapes, unless the encoder fits.
     """
-    path = source if isinstance(source, str | Path) else "text encoder"
     tensors = read_tensors(source) if isinstance(source, str | Path) else source
+    path = tensors.path if isinstance(tensors, FileTensors) else "text encoder"
     text = config.conditioner(TextConfig)
     encoder = TextEncoder(text, device="meta")
     found = text_keys(tensors)

@@ -47,17 +47,20 @@ def demo_config() -> ModelConfig:
     return parse_config(data, NAME)
 
 
-def _random(key: str, shape: tuple[int, ...]) -> Tensor:
+def random_weight(key: str, shape: tuple[int, ...]) -> Tensor:
     """Weights of order one through every layer, a function of name and shape alone."""
     generator = torch.Generator().manual_seed(zlib.crc32(key.encode()))
     noise = torch.randn(shape, generator=generator)
     last = key.rsplit(".", 1)[-1]
     if last == "inv_freq":
         return 10000.0 ** -(torch.arange(shape[0]) / shape[0])
-    if last in ("gamma", "weight_g") or (last == "weight" and len(shape) == 1):
+    if last == "weight_g":  # below one, because the residuals of the autoencoder add up
+        return 0.55 + 0.05 * noise
+    if last == "gamma" or (last == "weight" and len(shape) == 1):
         return 1.0 + 0.05 * noise
     if len(shape) >= 2 and "empty" not in last and "embedding" not in key.lower():
-        return noise / math.sqrt(math.prod(shape[1:]))
+        strength = 0.2 if key.endswith("project_out.weight") else 1.0  # guidance multiplies it again
+        return strength * noise / math.sqrt(math.prod(shape[1:]))
     return 0.1 * noise
 
 
@@ -65,7 +68,7 @@ def demo_tensors(config: ModelConfig) -> dict[str, Tensor]:
     """A checkpoint in the released layout for demo_config(), the same on every machine."""
     from .checkpoint import expected_keys
 
-    return {key: _random(key, shape) for key, shape in expected_keys(config).items()}
+    return {key: random_weight(key, shape) for key, shape in expected_keys(config).items()}
 
 
 def demo_text_tensors(config: ModelConfig) -> dict[str, Tensor]:
@@ -74,4 +77,4 @@ def demo_text_tensors(config: ModelConfig) -> dict[str, Tensor]:
 
     encoder = TextEncoder(config.conditioner(TextConfig), device="meta")
     keys = {k: tuple(v.shape) for k, v in encoder.t5.state_dict().items() if "embed_tokens" not in k}
-    return {key: _random("t5." + key, shape) for key, shape in keys.items()}
+    return {key: random_weight("t5." + key, shape) for key, shape in keys.items()}

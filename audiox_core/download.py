@@ -9,6 +9,7 @@ import shutil
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
+from inspect import signature
 from pathlib import Path
 from typing import Any
 
@@ -48,10 +49,18 @@ class _Part(io.FileIO):
         return len(data)
 
 
+class _NoBar:
+    """Stands in for a progress bar."""
+
+    def update(self, count: int) -> None:
+        """Shows nothing."""
+
+
 def download_file(released: Released, file: str, folder: Path, on_progress: OnDownload | None = None) -> Path:
     """One file of a released model in a folder, going on where an earlier attempt ended.
 
-    Checked by size and, where it is published, by SHA-256. Raises OSError or the HTTP library's errors.
+    Checked by size and, where it is published, by SHA-256. Without on_progress huggingface_hub shows its own
+    bar. Raises OSError or the HTTP library's errors.
     hf_hub_download would do, but newer ones throw unfinished files away and can't always be cancelled.
     """
     from huggingface_hub import get_hf_file_metadata, hf_hub_url
@@ -78,6 +87,9 @@ def download_file(released: Released, file: str, folder: Path, on_progress: OnDo
                 if on_progress is not None:
                     on_progress(file, count, size)
 
+            # The library's own bar is for those who don't show progress themselves.
+            quiet = on_progress is not None and "_tqdm_bar" in signature(http_get).parameters
+            bar: dict[str, Any] = {"_tqdm_bar": _NoBar()} if quiet else {}
             with _Part(part, on_bytes) as output:
                 http_get(
                     about.location,
@@ -86,6 +98,7 @@ def download_file(released: Released, file: str, folder: Path, on_progress: OnDo
                     headers=build_hf_headers(token=False),
                     expected_size=about.size,
                     displayed_filename=f"{released.name} {file}",
+                    **bar,
                 )
             _verify(part, about.size, about.etag)
             os.replace(part, target)

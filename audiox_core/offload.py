@@ -236,10 +236,12 @@ class Residence:
             getattr(torch, self.device.type).empty_cache()
 
     def _explain(self, name: str, said: str) -> str:
-        place, machine = self._place(name), measure(str(self.device))
+        place, machine = self._place(name), measure(str(self._device_of(name)))
         needed = place.device_bytes + place.activations
-        on_cpu = self._device_of(name).type == "cpu"
-        there, total = (machine.ram_available, machine.ram_total) if on_cpu else (machine.vram_free, machine.vram_total)
+        on_cpu = not self.moves or self._settings[name].where == "cpu"
+        free, total = machine.vram_free, machine.vram_total
+        if machine.kind == "cpu":
+            free, total = machine.ram_available, machine.ram_total
         mends = ["close other programs that use it", "take a shorter sound or a smaller batch"]
         if place.format.compute == "fp32" and not on_cpu:
             mends.append("run without --no-half")
@@ -247,7 +249,7 @@ class Residence:
             mends.append(f"set --max-vram to less than the {self.plan.budget / GB:.1f} GB planned with")
             mends.append("run with --device cpu")
         return (
-            f"{name}: out of memory on {machine.name}. {needed / GB:.2f} GB were planned for it, {there / GB:.2f} of "
+            f"{name}: out of memory on {machine.name}. {needed / GB:.2f} GB were planned for it, {free / GB:.2f} of "
             f"{total / GB:.2f} GB are free; everything else has left, and smaller steps did not help ({said}). "
             f"To mend it: {'; '.join(mends)}."
         )

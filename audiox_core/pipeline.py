@@ -271,16 +271,21 @@ class Pipeline:
 
 @contextmanager
 def _bar(name: str, show: bool) -> Iterator[OnStep | None]:
-    """A progress bar fed by (done, total) calls; None when it is not wanted."""
+    """A progress bar fed by (done, total) calls, from the first one on; None when it is not wanted."""
     if not show:
         yield None
         return
     from tqdm import tqdm
 
-    with tqdm(desc=name, leave=True) as bar:
+    bars: list[Any] = []
 
-        def tell(done: int, total: int) -> None:
-            bar.total = total
-            bar.update(done - bar.n)
+    def tell(done: int, total: int) -> None:
+        if not bars:
+            bars.append(tqdm(desc=name, total=total))
+        bars[0].update(done - bars[0].n)
 
+    try:
         yield tell
+    finally:
+        for bar in bars:
+            bar.close()

@@ -51,7 +51,7 @@ class PackedBlock:
         for home, name, tensor in tensors:
             self.views.append((home, name, self.size, tensor.dtype, tensor.shape))
             self.size += -(-tensor.nbytes // ALIGNMENT) * ALIGNMENT
-        self.host = torch.empty(self.size, dtype=torch.uint8, pin_memory=pin)
+        self.host = host_memory(self.size, pin=pin)
         for (_, _, start, dtype, shape), (_, _, tensor) in zip(self.views, tensors, strict=True):
             _view(self.host, start, dtype, shape).copy_(tensor)
         self.point_at(self.host)
@@ -66,6 +66,11 @@ class PackedBlock:
         """The block's parameters are those in RAM again."""
         for (home, name, *_), parameter in zip(self.views, self.at_rest, strict=True):
             home[name] = parameter
+
+
+def host_memory(size: int, *, pin: bool) -> Tensor:
+    """So many bytes of RAM, page-locked if wanted."""
+    return torch.empty(size, dtype=torch.uint8, pin_memory=pin)
 
 
 def _view(memory: Tensor, start: int, dtype: torch.dtype, shape: torch.Size) -> Tensor:

@@ -44,8 +44,13 @@ class FileTensors(dict[str, Tensor]):
         super().__init__(tensors)
         self.path, self._offsets = path, dict(offsets or {})
 
+    @property
+    def seekable(self) -> bool:
+        """Whether private() reads past the map, so that the map's pages take no memory."""
+        return bool(self._offsets)
+
     def private(self, key: str) -> Tensor:
-        """A copy to write to. Where possible it is read past the map, whose pages then take no memory."""
+        """A copy to write to."""
         mapped, offset = self[key], self._offsets.get(key)
         if offset is None:
             return mapped.clone(memory_format=torch.contiguous_format)

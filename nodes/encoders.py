@@ -60,7 +60,7 @@ class Encoders:
         return self.audio.model(waveform.to(device), tile=None, on_tile=on_tile).cpu()
 
     def empty_tokens(self) -> dict[str, Tensor]:
-        """The tokens that stand for each absent modality, by conditioner; for text only their number and width count."""
+        """The tokens that stand for each absent modality, by conditioner; of text only their shape counts."""
         config = self.config
         text = config.conditioner(TextConfig)
         return {

@@ -191,13 +191,6 @@ def computable(format: Format) -> Format:
     return Format(format.storage, format.storage if cast is None else name_of(cast))
 
 
-def operations() -> Any:
-    """ComfyUI's layers for networks that are loaded as a whole: they notice a cancellation."""
-    import comfy.ops
-
-    return comfy.ops.disable_weight_init
-
-
 def load(patcher: Any, memory: float = 0) -> torch.device:
     """Brings a whole model to its device, freeing as much as it and its work (bytes) need; the device."""
     check_interrupted()

@@ -25,7 +25,7 @@ class AudioXEmptyLatent(io.ComfyNode):
             "AudioXEmptyLatent",
             "AudioX Empty Latent",
             "An empty latent to sample a sound into. It always spans the model's whole window of "
-            f"{TIMING.max_seconds:.2f} s, which it was trained on; AudioX Decode then keeps the seconds asked for here.",
+            f"{TIMING.max_seconds:.2f} s, which it was trained on; AudioX Decode keeps the seconds asked for here.",
             ["empty audio latent", "audio length", "sound duration"],
             inputs=[
                 io.Float.Input(

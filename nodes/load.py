@@ -18,9 +18,8 @@ from .schema import Encoders as EncodersType
 from .schema import schema
 
 DEMO = "demo (random weights, noise)"
-DOWNLOAD = " (download)"
 AUTO = "auto"
-PARTS = 6  # what the progress bar counts: the file, the model, the VAE, three encoders
+PARTS = 4  # what the progress bar counts: the plan, the smaller networks, the text encoder, the transformer
 
 
 class AudioXLoad(io.ComfyNode):
@@ -31,15 +30,15 @@ class AudioXLoad(io.ComfyNode):
         return schema(
             "AudioXLoad",
             "AudioX Load",
-            "Loads AudioX. Checkpoints lie in models/audiox (or checkpoints, diffusion_models); one marked (download) is "
-            "fetched when the graph runs. The weights are licensed CC-BY-NC 4.0 (no commercial use).",
+            "Loads AudioX. Checkpoints lie in models/audiox (or checkpoints, diffusion_models); AudioX itself is "
+            "downloaded when the graph runs, if it is not there yet. The weights are licensed CC-BY-NC 4.0 (no "
+            "commercial use).",
             ["audiox", "text to audio", "video to audio", "foley", "soundtrack", "text to music", "model loader"],
             inputs=[
                 io.Combo.Input(
                     "checkpoint",
                     options=checkpoint_options(),
-                    tooltip="The model file. Its config.json may lie beside it; the base model is known without. demo makes "
-                    "noise: it shows that everything runs.",
+                    tooltip=checkpoint_tip(),
                 ),
                 io.Combo.Input(
                     "text_encoder",
@@ -52,8 +51,8 @@ class AudioXLoad(io.ComfyNode):
                     "precision",
                     options=["auto", "fp16", "bf16", "fp32", "fp8"],
                     default="auto",
-                    tooltip="What weights are kept and multiplied in. auto: what suits the device, fp16 on most. fp8 only "
-                    "keeps them so: half the memory, a little less exact.",
+                    tooltip="What weights are kept and multiplied in. auto: what suits the device, fp16 on most. "
+                    "fp8 only keeps them so: half the memory, a little less exact.",
                 ),
                 io.Combo.Input(
                     "offload",
@@ -68,8 +67,8 @@ class AudioXLoad(io.ComfyNode):
                     min=0.0,
                     max=1024.0,
                     step=0.1,
-                    tooltip="How much of the device the model may hold while it works; the rest is streamed from RAM. 0: as "
-                    "much as ComfyUI would use.",
+                    tooltip="How much of the device the model may hold while it works; the rest is streamed from RAM. "
+                    "0: as much as ComfyUI would use.",
                 ),
             ],
             outputs=[
@@ -82,8 +81,8 @@ class AudioXLoad(io.ComfyNode):
 
     @classmethod
     def validate_inputs(cls, checkpoint: str, text_encoder: str) -> bool | str:
-        """Accepts what the lists show, and what they showed before a download or with the other kind of slash."""
-        known = checkpoint == DEMO or released_name(checkpoint) or host.checkpoint_path(checkpoint)
+        """Accepts what the lists show, with either kind of slash."""
+        known = checkpoint == DEMO or is_released(checkpoint) or host.checkpoint_path(checkpoint)
         if not known:
             return "AudioX Load: " + host.unknown_file("checkpoint", checkpoint, checkpoint_options(), "audiox")
         if text_encoder != AUTO and host.text_encoder_path(text_encoder) is None:
@@ -106,36 +105,42 @@ class AudioXLoad(io.ComfyNode):
 
 
 def checkpoint_options() -> list[str]:
-    """Local files, released models that would have to be downloaded or lie elsewhere, and the demo model."""
+    """Released models (by the same name before and after their download), local files, and the demo model."""
+    from ..audiox_core.hub import RELEASED
+
+    return [*RELEASED, *host.checkpoints(), DEMO]
+
+
+def checkpoint_tip() -> str:
+    """What the entries are, and which of them would have to be downloaded now."""
     from ..audiox_core.hub import RELEASED, find_model
 
-    names = host.checkpoints()
-    listed = {path.resolve() for path in map(host.checkpoint_path, names) if path is not None}
-    for name in RELEASED:
+    entries = []
+    for name, released in RELEASED.items():
         try:
             found = find_model(name, models_dirs=host.model_folders(), download=False)
         except ModelNotFound:
-            names.append(name + DOWNLOAD)
+            entries.append(f"{name}: not here yet; running the graph downloads it from {released.source}.")
         else:
-            names += [] if found.checkpoint.resolve() in listed else [name]
-    return [*names, DEMO]
+            entries.append(f"{name}: {found.checkpoint.name} of {found.checkpoint.parent.name}, already here.")
+    entries += ["Others: files in your model folders, a config.json may lie beside each."]
+    return " ".join([*entries, "demo makes noise: it shows that everything runs."])
 
 
-def released_name(option: str) -> str | None:
-    """The released model that an option stands for, downloaded or not."""
+def is_released(option: str) -> bool:
+    """Whether an option stands for a released model, which may be downloaded."""
     from ..audiox_core.hub import RELEASED
 
-    name = option.removesuffix(DOWNLOAD)
-    return name if name in RELEASED else None
+    return option in RELEASED
 
 
 def load(checkpoint: str, text_encoder: str, precision: str, offload: str, max_vram_gb: float) -> tuple[Any, ...]:
     """MODEL, AUDIOX_ENCODERS, VAE and the report."""
-    from ..audiox_core.checkpoint import check_tensors, component_sizes, component_tensors, load_component
+    from ..audiox_core.checkpoint import check_tensors, component_sizes, load_component
     from ..audiox_core.estimate import Dimensions
     from ..audiox_core.memory import make_plan, report
     from .encoders import Encoders
-    from .model import host_attention, make_model, make_vae
+    from .model import make_model, make_vae
 
     name, config, tensors, source = open_checkpoint(checkpoint)
     tell = host.progress()
@@ -151,35 +156,28 @@ def load(checkpoint: str, text_encoder: str, precision: str, offload: str, max_v
         dims=Dimensions.from_config(config),
     )
     formats = {part: place.format for part, place in plan.places.items()}
-    if precision == AUTO:
-        stored = next(iter(tensors.values())).dtype
-        formats["dit"] = host.model_format(sizes["dit"], stored)
+    if precision == AUTO and plan.device != "cpu":
+        formats["dit"] = host.model_format(sizes["dit"], next(iter(tensors.values())).dtype)
     formats["dit"] = host.computable(formats["dit"])
-    # What transformers and convolutions of the encoders are kept in, they compute in.
-    formats |= {p: replace(f, storage=f.compute) for p, f in formats.items() if p != "dit"}
     tell(1, PARTS)
-    shared = {"operations": host.operations()}
-    video = load_component(
-        "video", tensors, config, dtype=formats["video"].storage_dtype, attention=host_attention, **shared
+    video, audio, autoencoder = (
+        load_component(part, tensors, config, **formats[part].options(part))
+        for part in ("video", "audio", "autoencoder")
     )
     tell(2, PARTS)
-    audio = load_component("audio", tensors, config, dtype=formats["audio"].storage_dtype, **shared)
-    tell(3, PARTS)
     encoders = Encoders(config, video=host.encoder_patcher(video), audio=host.encoder_patcher(audio))
-    may_download = released_name(checkpoint) is not None
-    encoders.add_text(*load_text(name, text_encoder, config, formats["text"].storage_dtype, download=may_download))
-    tell(4, PARTS)
-    autoencoder = load_component("autoencoder", tensors, config, dtype=formats["autoencoder"].storage_dtype, **shared)
+    text_type = formats["text"].storage_dtype
+    encoders.add_text(*load_text(name, text_encoder, config, text_type, download=is_released(checkpoint)))
+    tell(3, PARTS)
     vae = make_vae(autoencoder, config, formats["autoencoder"])
-    tell(5, PARTS)
     model = make_model(
-        component_tensors("dit", tensors, config),
+        tensors,
         config,
         encoders.empty_tokens(),
         format=formats["dit"],
         budget=weight_budget(offload, max_vram_gb, plan.places["dit"].activations),
     )
-    tell(6, PARTS)
+    tell(4, PARTS)
     places = {part: replace(place, format=formats[part]) for part, place in plan.places.items()}
     text = report(replace(plan, places=places), host.machine())
     return model, encoders, vae, f"{notice(name)}\n{text}"
@@ -205,12 +203,12 @@ def open_checkpoint(option: str) -> tuple[str, Any, Mapping[str, Tensor], str]:
     if option == DEMO:
         config = demo.demo_config()
         return demo.NAME, config, demo.demo_tensors(config), demo.NAME
-    released = released_name(option)
+    released = is_released(option)
     path = None if released else host.checkpoint_path(option)
     if not released and path is None:
         raise InputError("AudioX Load: " + host.unknown_file("checkpoint", option, checkpoint_options(), "audiox"))
     files = find_model(
-        released or Path(str(path)), models_dirs=host.model_folders(), on_progress=host.download_progress()
+        option if released else Path(str(path)), models_dirs=host.model_folders(), on_progress=host.download_progress()
     )
     tensors = read_tensors(files.checkpoint)
     config = read_config(files.config) if files.config else recognise(tensors)

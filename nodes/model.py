@@ -19,11 +19,12 @@ import torch
 from torch import Tensor, nn
 
 from ..audiox_core.autoencoder import Autoencoder
+from ..audiox_core.checkpoint import component_tensors
 from ..audiox_core.conditioning import complete, fit
 from ..audiox_core.config import AudioConfig, ModelConfig, TextConfig, VideoConfig
 from ..audiox_core.dit import DiffusionTransformer
-from ..audiox_core.errors import CheckpointError
 from ..audiox_core.estimate import Dimensions, dit_activations, wave_activations
+from ..audiox_core.keys import build
 from ..audiox_core.picture import latent_picture
 from ..audiox_core.plan import TILES
 from ..audiox_core.precision import Format
@@ -56,7 +57,7 @@ def host_attention(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
 
 
 class HostTransformer(DiffusionTransformer):
-    """The core's network, called as ComfyUI calls its diffusion models. Built on the meta device; weights are assigned."""
+    """The core's network, called as ComfyUI calls its diffusion models; built on the meta device, without weights."""
 
     def __init__(
         self,
@@ -121,7 +122,7 @@ class AudioX(comfy.model_base.BaseModel):
         super().__init__(host_config, kind, device=offload, unet_model=HostTransformer)
         self.audiox, self.audiox_format = config, format
         self.audiox_dims = Dimensions.from_config(config)
-        # Tokens of modalities that a condition lacks, by conditioner: small, and moved with the conditions they complete.
+        # Tokens of modalities that a condition lacks, by conditioner: small, and moved with those they complete.
         self.audiox_empty = {name: tokens.detach().float().cpu() for name, tokens in empty.items()}
         # Weights beyond this many bytes are streamed; None leaves that to ComfyUI.
         self.audiox_budget: float | None = None
@@ -162,38 +163,28 @@ class Budgeted(comfy.model_patcher.ModelPatcher):
         return super().partially_load(device_to, extra_memory, force_patch_weights=force_patch_weights)
 
 
-def cast_weights(state: Mapping[str, Tensor], config: ModelConfig, format: Format) -> dict[str, Tensor]:
-    """The transformer's weights in the types that it keeps them in: those around the blocks and the norms float32."""
-    wanted = DiffusionTransformer(
-        config.dit, dtype=format.storage_dtype, device="meta", compute_dtype=format.compute_dtype
-    )
-    out = {}
-    for name, parameter in wanted.named_parameters():
-        weight = state[name]
-        largest = float(weight.abs().amax())
-        if not largest <= torch.finfo(parameter.dtype).max:
-            raise CheckpointError(
-                f"AudioX Load: {name} holds {largest:.4g}, more than {parameter.dtype} can. Choose precision bf16 or fp32."
-            )
-        out[name] = weight.to(parameter.dtype)
-    return out
+def transformer_weights(tensors: Mapping[str, Tensor], config: ModelConfig, format: Format) -> dict[str, Tensor]:
+    """The transformer's weights by its own names, in the types that it keeps them in; norms and the like in float32."""
+    like = build("dit", config, dtype=format.storage_dtype, compute_dtype=format.compute_dtype)
+    types = {name: parameter.dtype for name, parameter in like.named_parameters()}
+    return component_tensors("dit", tensors, config, dtype=types)
 
 
 def make_model(
-    state: Mapping[str, Tensor],
+    tensors: Mapping[str, Tensor],
     config: ModelConfig,
     empty: Mapping[str, Tensor],
     *,
     format: Format,
     budget: float | None,
 ) -> Any:
-    """AudioX as a MODEL from its transformer's weights. budget: see AudioX.audiox_budget; infinity keeps all of it."""
+    """AudioX as a MODEL from a checkpoint's tensors. budget: see AudioX.audiox_budget; infinity keeps all of it."""
     dtype, compute = format.storage_dtype, format.compute_dtype
     host_config = HostConfig({"config": config, "compute_dtype": compute, **HostConfig.unet_config})
     host_config.set_inference_dtype(dtype, compute if format.casts else None)
     model = AudioX(host_config, config, format, empty)
     model.audiox_budget = budget
-    model.diffusion_model.load_state_dict(cast_weights(state, config, format), strict=True, assign=True)
+    model.diffusion_model.load_state_dict(transformer_weights(tensors, config, format), strict=True, assign=True)
     model.diffusion_model.requires_grad_(False)
     archive = getattr(comfy.model_management, "archive_model_dtypes", None)
     if archive is not None:

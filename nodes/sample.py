@@ -35,7 +35,7 @@ class AudioXSampler(io.ComfyNode):
                 io.Conditioning.Input("positive", tooltip="What the sound shall follow."),
                 io.Latent.Input(
                     "latent",
-                    tooltip="An empty latent to start from noise, or the latents of a sound to vary (with denoise below 1).",
+                    tooltip="Empty to start from noise, or a sound's latents to vary it (with denoise below 1).",
                 ),
                 io.Int.Input(
                     "seed",
@@ -58,8 +58,8 @@ class AudioXSampler(io.ComfyNode):
                     min=-20.0,
                     max=100.0,
                     step=0.1,
-                    tooltip="How strongly the sound follows the condition rather than the negative one. 1 switches it off "
-                    "and takes half the time.",
+                    tooltip="How strongly the sound follows the condition rather than the negative one. 1 switches it "
+                    "off and takes half the time.",
                 ),
                 io.Combo.Input(
                     "sampler",
@@ -164,7 +164,7 @@ class AudioXSampler(io.ComfyNode):
 
 
 def schedule(steps: int, sigma_min: float, sigma_max: float, rho: float, denoise: float) -> torch.Tensor:
-    """The noise levels to run through: all of them, or the last `steps` of a longer schedule when denoise is below 1."""
+    """The noise levels to run through; with denoise below 1 the last ones of a longer schedule."""
     if denoise <= 0:
         return torch.zeros(0)
     total = steps if denoise > 0.9999 else int(steps / denoise)

@@ -26,8 +26,8 @@ class AudioXSetSoundtrack(io.ComfyNode):
         return schema(
             "AudioXSetSoundtrack",
             "AudioX Set Soundtrack",
-            "Puts a sound under a video. The pictures are copied as they are, not encoded again; Save Video (format and "
-            "codec auto) then copies them too. A video made in the graph is encoded once.",
+            "Puts a sound under a video. The pictures are copied as they are, not encoded again; Save Video (format "
+            "and codec auto) then copies them too. A video made in the graph is encoded once.",
             ["soundtrack", "add audio to video", "mux audio", "foley", "video combine"],
             inputs=[
                 io.Video.Input("video", tooltip="The video. It is left as it is; a new one comes out."),
@@ -140,4 +140,4 @@ class AudioXSpectrogram(io.ComfyNode):
             raise InputError("AudioX Spectrogram: there is no sound. Connect a sound that exists.")
         rate = int(audio["sample_rate"])
         pictures = [spectrogram_image(item, rate, width=width, height=height) for item in audio["waveform"]]
-        return io.NodeOutput(torch.stack(pictures))
+        return io.NodeOutput(torch.stack(pictures).float() / 255)  # (B, H, W, 3)

@@ -18,7 +18,7 @@ FRAMES = TIMING.frames
 
 @dataclass(frozen=True)
 class FileVideo:
-    """A VIDEO that is a file, or a part of one: a path or BytesIO, and the part in seconds (end None: to the file's)."""
+    """A VIDEO that is (a part of) a file: a path or BytesIO, and the part in seconds (end None: to the end)."""
 
     source: Any
     start: float = 0.0
@@ -61,7 +61,7 @@ def pick_frames(
     seconds: float,
     on_frame: Callable[[int, int], None],
 ) -> Picked:
-    """The pictures that the model looks at, five a second from start on for so many seconds, from one of the two inputs."""
+    """The pictures that the model looks at, five a second, from start on for so many seconds."""
     if (video is None) == (images is None):
         given = "neither is connected" if video is None else "both are connected"
         raise InputError(f"AudioX Encode Video: {given}. Connect either video or images.")

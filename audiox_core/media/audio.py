@@ -22,7 +22,7 @@ SUBTYPES = {
     ".flac": {"int24": ("flac", "s32"), "int16": ("flac", "s16")},
 }
 # Seconds read around a window that is resampled, so that its edges equal those of the whole sound resampled.
-CONTEXT = Fraction(1, 10)
+CONTEXT = Fraction(1, 4)
 
 
 def read_audio(

@@ -22,7 +22,7 @@ SEEK_MARGINS = (0, 2, 12)
 # Formats whose times after a seek are guessed (MPEG program streams say few of them): decoded from their first packet.
 GUESSED = ("mpeg",)
 # Each decoder thread holds pictures of its own: fewer threads for large pictures bound the memory.
-THREAD_BYTES = 64 << 20
+THREAD_BYTES = 32 << 20
 
 
 class Pictures:
@@ -181,6 +181,8 @@ def upright_rgb(frame: Any) -> Tensor:
     from av.video.reformatter import Colorspace
 
     # a colour space must be named for PyAV before 17 to heed the video's own; for RGB it has no other effect
-    picture = torch.from_numpy(frame.to_ndarray(format="rgb24", dst_colorspace=Colorspace.DEFAULT))  # (H, W, 3)
+    rgb = frame.reformat(format="rgb24", dst_colorspace=Colorspace.DEFAULT)
+    rows = torch.frombuffer(rgb.planes[0], dtype=torch.uint8).view(rgb.height, -1)  # (H, line): no copy, lines are padded
+    picture = rows[:, : rgb.width * 3].unflatten(1, (rgb.width, 3))  # (H, W, 3)
     turns = quarter_turns(frame)
     return torch.rot90(picture, turns, dims=(0, 1)) if turns else picture

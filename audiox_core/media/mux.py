@@ -39,7 +39,7 @@ class Container(NamedTuple):
     whole_packets: int = 1
 
 
-AAC = ("aac", "fltp", 44100, 256_000)
+AAC = ("aac", "fltp", 44100, 320_000)
 OPUS = ("libopus", "flt", 48000, 192_000)
 MP4 = Container("mp4", *AAC, "libx264", hides_pictures=True)
 MKV = Container("matroska", *AAC, "libx264", whole_packets=1024)
@@ -86,7 +86,7 @@ def set_soundtrack(
     """
     name = name_of(video)
     _check_arguments(mode, offset, gain)
-    if video is target:
+    if isinstance(target, BytesIO) and video is target:
         raise InputError("video and target are the same object. Write into another BytesIO.")
     sound = to_stereo(check_waveform(waveform))
     suffix = suffix_of(target, VIDEO_SUFFIXES)

@@ -11,6 +11,8 @@ from torch import Tensor
 from .files import pyav
 
 LAYOUTS = {1: "mono", 2: "stereo"}
+# FFmpeg's AAC encoder replaces noise by noise of its own and clicks at onsets unless told not to and given enough bits.
+ENCODER_OPTIONS = {"aac": {"aac_pns": "0"}}
 BLOCK = 1 << 14  # samples given to the encoder at once
 
 
@@ -37,7 +39,7 @@ class SoundTrack:
         self.layout = LAYOUTS[len(samples)]
         self.start = round(start * rate)
         self.done = 0
-        self.stream = container.add_stream(codec, rate=rate)
+        self.stream = container.add_stream(codec, rate=rate, options=ENCODER_OPTIONS.get(codec, {}))
         self.stream.layout = self.layout
         self.stream.format = kind
         self.stream.time_base = Fraction(1, rate)

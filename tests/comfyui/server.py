@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import json
 import os
 import shutil
@@ -92,8 +93,10 @@ class ComfyServer:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self.stop()
-        shutil.rmtree(self.base, ignore_errors=True)
+        try:
+            self.stop()
+        finally:
+            shutil.rmtree(self.base, ignore_errors=True)
 
     # Life of the process
 
@@ -137,6 +140,7 @@ class ComfyServer:
                 stdout=log,
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
+                preexec_fn=_die_with_parent if sys.platform == "linux" else None,
             )
         self._wait_until_ready()
         self.client_id = uuid.uuid4().hex
@@ -268,6 +272,11 @@ class ComfyServer:
                 return history[prompt_id]["outputs"]
             time.sleep(0.05)
         raise TimeoutError(f"prompt {prompt_id} never appeared in /history")
+
+
+def _die_with_parent() -> None:
+    # A killed test run can't stop its server: the kernel then sends it this signal (prctl: 1 is PR_SET_PDEATHSIG).
+    ctypes.CDLL(None).prctl(1, signal.SIGTERM)
 
 
 def _free_port() -> int:

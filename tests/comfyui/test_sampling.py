@@ -11,7 +11,7 @@ from safetensors.numpy import load_file
 from tests.comfyui.graphs import Graph, demo_checkpoint
 from tests.comfyui.server import ComfyServer
 
-SEED, STEPS, GUIDANCE = 5, 8, 3.0
+SEED, STEPS, GUIDANCE = 5, 5, 3.0
 BOUND = 1e-4  # of the latents' largest value
 
 

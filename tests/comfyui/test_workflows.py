@@ -64,7 +64,6 @@ def test_workflow_runs_and_its_files_are_right(comfy: ComfyServer, path: Path) -
     assert outputs, "the workflow writes nothing that this test knows"
     for key in outputs:
         CHECKS[prompt[key]["class_type"]](comfy, prompt, result, key)
-    comfy.free()
 
 
 def check_sound(comfy: ComfyServer, prompt: Prompt, result: Result, key: str) -> None:

@@ -62,8 +62,8 @@ def write_clip(
         stream.options = OPTIONS.get(codec, {}) if options is None else options
         track = None
         if sound is not None:
-            track = out.add_stream("aac", rate=44100)
-            track.layout, track.bit_rate = "stereo", 256_000
+            track = out.add_stream("aac", rate=44100, options={"aac_pns": "0"})
+            track.layout, track.bit_rate = "stereo", 320_000
         for number in range(count):
             frame = av.VideoFrame.from_ndarray(picture(number, *size), format="rgb24")
             time = first + (number / rate if times is None else times[number])
@@ -83,6 +83,8 @@ def write_sound(path: Any, samples: np.ndarray, rate: int, codec: str, kind: str
     with av.open(path, "w", format=form) as out:
         stream = out.add_stream(codec, rate=rate)
         stream.layout, stream.format = layout, kind
+        if codec == "aac":
+            stream.bit_rate = 320_000
         array = samples if kind.endswith("p") else samples.T.reshape(1, -1)
         frame = av.AudioFrame.from_ndarray(np.ascontiguousarray(array), format=kind, layout=layout)
         frame.sample_rate, frame.time_base, frame.pts = rate, Fraction(1, rate), 0

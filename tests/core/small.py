@@ -37,7 +37,7 @@ def small_data() -> dict[str, Any]:
         "d_ff": 64,
         "num_layers": 2,
         "num_heads": 4,
-        "vocab_size": 64,
+        "vocab_size": 260,
         "feed_forward_proj": "relu",
     }
     model["conditioning"]["cond_dim"] = 32

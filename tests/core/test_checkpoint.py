@@ -24,7 +24,7 @@ from audiox_core.checkpoint import (
 from audiox_core.conditioning.video import VideoEncoder
 from audiox_core.config import ModelConfig, VideoConfig, read_config
 from audiox_core.errors import CheckpointError
-from audiox_core.keys import base_config, expected_keys, prefix
+from audiox_core.keys import base_config, build, expected_keys, prefix
 from tests.core.small import small_config, small_data, small_tensors, small_text_tensors
 
 VIDEO = "conditioner.conditioners.video_prompt."
@@ -103,11 +103,14 @@ def test_norms_and_convolutions_change_names(config: ModelConfig, tensors: dict[
 @pytest.mark.parametrize("name", COMPONENTS)
 def test_types_are_converted(name: str, dtype: torch.dtype, config: ModelConfig, file: Path) -> None:
     module = load_component(name, read_tensors(file), config, dtype=dtype)
-    assert {p.dtype for p in module.parameters()} == {dtype}
-    whole = component_tensors(name, read_tensors(file), config)
-    assert all(torch.equal(module.state_dict()[k], v.to(dtype)) for k, v in whole.items())
-    if name == "dit":
-        assert module.dtype == dtype
+    built = build(name, config, dtype=dtype)
+    for key, value in component_tensors(name, read_tensors(file), config).items():
+        loaded = module.get_parameter(key)
+        # A network may keep some small weights wider than it was asked to.
+        assert loaded.dtype == built.get_parameter(key).dtype
+        assert torch.equal(loaded, value.to(loaded.dtype))
+    assert max(module.parameters(), key=torch.numel).dtype == dtype
+    assert {v.dtype for v in component_tensors(name, read_tensors(file), config, dtype=dtype).values()} == {dtype}
 
 
 def test_without_a_type_the_files_is_kept(config: ModelConfig, tensors: dict[str, Tensor]) -> None:
@@ -171,7 +174,7 @@ def test_damaged_weights_are_found(
 
 
 def test_numbers_beyond_half_precision(config: ModelConfig, tensors: dict[str, Tensor]) -> None:
-    tensors["model.model.transformer.project_in.weight"][0, 0] = -1e6
+    tensors["model.model.transformer.layers.1.ff.ff.2.weight"][0, 0] = -1e6
     with pytest.raises(CheckpointError, match=r"holds -1e\+06, and torch.float16 reaches 6.55e\+04"):
         load_component("dit", tensors, config, dtype=torch.float16)
     load_component("dit", tensors, config, dtype=torch.bfloat16)
@@ -197,7 +200,7 @@ def test_operations_and_attention_are_passed_on(config: ModelConfig, tensors: di
         raise RuntimeError("called")
 
     for name in ("dit", "video", "audio"):
-        module = load_component(name, tensors, config, operations=Operations, attention=attention)
+        module = load_component(name, tensors, config, operations=Operations)
         assert any(isinstance(part, Linear) for part in module.modules())
     dit = load_component("dit", tensors, config, attention=attention)
     with pytest.raises(RuntimeError, match="called"):

@@ -75,12 +75,13 @@ def hub(monkeypatch: pytest.MonkeyPatch) -> Iterator[type[Hub]]:
     thread.join()
 
 
-def test_whole_file(hub: type[Hub], tmp_path: Path) -> None:
+def test_whole_file(hub: type[Hub], tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     steps: list[tuple[str, int, int]] = []
     path = download_file(MODEL, "model.ckpt", tmp_path / "é" / "Toy", lambda *step: steps.append(step))
     assert path.read_bytes() == CONTENT
     assert steps[-1] == ("model.ckpt", len(CONTENT), len(CONTENT))
     assert [p.name for p in path.parent.iterdir()] == ["model.ckpt"]
+    assert not capfd.readouterr().err, "progress is shown once, by whom it is told to"
     download_file(MODEL, "model.ckpt", path.parent)
     assert hub.ranges == [None], "a file that is there is not fetched again"
 

@@ -61,13 +61,14 @@ def test_frames_equal_the_reference_where_its_rule_is_exact(entry: dict, suffix:
 
 
 @pytest.mark.parametrize("rate", RATES, ids=lambda r: f"{float(r):.5g}fps")
-@pytest.mark.parametrize(("suffix", "seconds", "start"), [(".mp4", 11, 0.0), (".mkv", 4, 1.7)])
+@pytest.mark.parametrize(("suffix", "seconds", "start"), [(".mp4", 5, 0.0), (".mkv", 3, 1.7)])
 def test_every_rate_longer_and_shorter_than_the_window(
     rate: Fraction, suffix: str, seconds: int, start: float, tmp_path: Path
 ) -> None:
     count = int(seconds * rate)
     path = write_clip(tmp_path / f"clip{suffix}", count, rate)
-    assert numbers(read_frames(path, start=start, size=56)) == exactly(rate, count, start, suffix=suffix)
+    frames = read_frames(path, start=start, count=20, size=56)
+    assert numbers(frames) == exactly(rate, count, start, wanted=20, suffix=suffix)
 
 
 @pytest.mark.parametrize("suffix", [".mp4", ".mkv", ".ts", ".flv", ".avi", ".webm", ".mpg", ".mov"])
@@ -289,7 +290,7 @@ def test_cover_art_is_no_video(tmp_path: Path) -> None:
         track.layout = "stereo"
         cover = out.add_stream("mjpeg", rate=1)
         cover.width, cover.height, cover.pix_fmt = 64, 48, "yuvj420p"
-        cover.disposition = av.stream.Disposition.attached_pic
+        cover.disposition = av.stream.Disposition.attached_pic.value
         out.mux(cover.encode(av.VideoFrame.from_ndarray(picture(5), format="rgb24").reformat(format="yuvj420p")))
         out.mux(cover.encode(None))
         block = av.AudioFrame.from_ndarray(np.zeros((2, 4410), np.float32), format="fltp", layout="stereo")

@@ -1,0 +1,59 @@
+"""The spectrogram shows pitch, time and loudness where they are, and PNG files hold what was given."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from audiox_core.errors import InputError, MediaError
+from audiox_core.media import read_image, spectrogram_image, write_png
+
+
+def tone(hertz: float, seconds: float = 2, rate: int = 44100) -> torch.Tensor:
+    return 0.5 * torch.sin(2 * torch.pi * hertz * torch.arange(int(seconds * rate)) / rate).repeat(2, 1)
+
+
+@pytest.mark.parametrize("hertz", [60, 440, 5000, 15000])
+def test_a_tone_is_a_bright_line_at_its_pitch(hertz: float) -> None:
+    image = spectrogram_image(tone(hertz), 44100, width=300, height=200, ticks=False)
+    assert image.shape == (200, 300, 3)
+    assert image.dtype == torch.uint8
+    row = 199 - int(image[:, 150].float().sum(-1).argmax())
+    found = 40 * (22050 / 40) ** (row / 199)
+    assert found == pytest.approx(hertz, rel=0.2 if hertz < 100 else 0.04)
+
+
+def test_time_runs_to_the_right() -> None:
+    sound = torch.zeros(2, 88200)
+    sound[:, 66150:] = tone(1000, 0.5)
+    light = spectrogram_image(sound, 44100, width=200, ticks=False).float().amax((0, 2))
+    assert light[:140].max() < 60
+    assert light[160:].min() > 200
+
+
+def test_silence_short_and_quiet_sounds_and_ticks() -> None:
+    silence = spectrogram_image(torch.zeros(1, 44100), 44100, ticks=False)
+    assert len(silence.flatten(0, 1).unique(dim=0)) == 1
+    assert spectrogram_image(torch.zeros(1, 3), 44100, width=50, height=40).shape == (40, 50, 3)
+    loud = spectrogram_image(tone(500), 44100, ticks=False)
+    assert (loud.int() - spectrogram_image(tone(500) / 500, 44100, ticks=False)).abs().max() <= 1
+    with_ticks = spectrogram_image(tone(500), 44100)
+    assert (with_ticks[-1, 600] == 255).all()  # at one of two seconds
+    assert not torch.equal(loud, with_ticks)
+    with pytest.raises(InputError, match="width=1"):
+        spectrogram_image(tone(500), 44100, width=1)
+
+
+def test_png_files(tmp_path: Path) -> None:
+    image = torch.randint(0, 256, (33, 47, 3), generator=torch.Generator().manual_seed(0), dtype=torch.uint8)
+    path = write_png(tmp_path / "bild ä.png", image)
+    assert torch.equal(read_image(path), image.permute(2, 0, 1))
+    assert write_png(tmp_path / "strided.png", image[:, ::2]).exists()
+    (tmp_path / "file").touch()
+    for target, said in [(tmp_path / "a.jpg", r"unknown extension"), (tmp_path / "file" / "a.png", "cannot be written")]:
+        with pytest.raises(MediaError, match=said):
+            write_png(target, image)
+    with pytest.raises(InputError, match="uint8"):
+        write_png(tmp_path / "a.png", image.float())
