@@ -167,7 +167,9 @@ def transformer_weights(tensors: Mapping[str, Tensor], config: ModelConfig, form
     """The transformer's weights by its own names, in the types that it keeps them in; norms and the like in float32."""
     like = build("dit", config, dtype=format.storage_dtype, compute_dtype=format.compute_dtype)
     types = {name: parameter.dtype for name, parameter in like.named_parameters()}
-    return component_tensors("dit", tensors, config, dtype=types)
+    weights = component_tensors("dit", tensors, config, dtype=types)
+    # The core leaves 8 bits to layers that scale. ComfyUI's patches (LoRA) see weights as they are, so these don't.
+    return {name: weight.to(types[name]) for name, weight in weights.items()}
 
 
 def make_model(

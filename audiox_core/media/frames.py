@@ -18,6 +18,8 @@ from .files import Source, name_of
 
 log = logging.getLogger("audiox")
 
+BAND_PIXELS = 1 << 21  # of a picture that are floats at once when it is resized
+
 Item = TypeVar("Item")
 Progress = Callable[[int, int], None]
 
@@ -133,13 +135,20 @@ def resize(pictures: Tensor, size: int = 224) -> Tensor:
     planes = pictures.flatten(0, -3)  # (planes, H, W)
     kind = torch.uint8 if pictures.dtype == torch.uint8 else torch.float32
     out = torch.empty(len(planes), size, size, dtype=kind, device=pictures.device)
-    # one plane at a time: a fifth of the time and a third of the memory of all colours at once, for the same
-    # numbers
+    # One plane at a time, and the width of a few rows at a time, which are independent of each other: the same numbers as all
+    # at once, in a fraction of the memory.
+    rows = max(1, BAND_PIXELS // planes.shape[-1])
     for plane, small in zip(planes, out, strict=True):
-        whole = plane[None, None].float()  # (1, 1, H, W)
-        scaled = functional.interpolate(whole, size=(size, size), mode="bilinear", antialias=True, align_corners=False)
-        small.copy_(scaled[0, 0].round_() if kind == torch.uint8 else scaled[0, 0])
+        narrow = torch.cat([_scaled(band.float(), len(band), size) for band in plane.split(rows)])  # (H, size)
+        scaled = _scaled(narrow, size, size)
+        small.copy_(scaled.round_() if kind == torch.uint8 else scaled)
     return out.view(*pictures.shape[:-2], size, size)
+
+
+def _scaled(plane: Tensor, height: int, width: int) -> Tensor:
+    """(H, W) float as (height, width)."""
+    size = (height, width)
+    return functional.interpolate(plane[None, None], size=size, mode="bilinear", antialias=True, align_corners=False)[0, 0]
 
 
 def choose(

@@ -54,7 +54,7 @@ def nothing_to_combine(graph: Graph, encoders: tuple[str, int]) -> str:
         (video_and_images, ["video", "images"]),
         (start_after_the_video, ["start", "60", "2"]),
         (start_after_the_sound, ["start", "60", "2"]),
-        (nothing_to_combine, ["text", "video", "audio"]),
+        (nothing_to_combine, ["AudioX Combine", "condition"]),
     ],
 )
 def test_a_wrong_input_shows_at_its_node(

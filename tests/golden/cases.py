@@ -7,6 +7,7 @@ import re
 from collections.abc import Callable
 from fnmatch import fnmatchcase
 from functools import lru_cache
+from itertools import pairwise
 from typing import Any
 
 import torch
@@ -167,7 +168,7 @@ def trace(golden: GoldenSet, case: str) -> Outputs:
     sigmas = get_sigmas_polyexponential(g["steps"], g["sigma_min"], g["sigma_max"])
     tree = BrownianNoise(g["noise"], sigmas[-2].item(), sigmas[0].item(), golden.entropy(case))
     levels = sigmas[:-1].tolist()
-    noise = torch.stack([tree(a, b) for a, b in zip(levels, levels[1:], strict=False)])
+    noise = torch.stack([tree(a, b) for a, b in pairwise(levels)])
     return {
         "x": torch.stack([s["x"] for s in seen]),
         "denoised": torch.stack([s["denoised"] for s in seen]),
