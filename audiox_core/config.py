@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -175,7 +175,7 @@ class Section:
                 return default
             raise ConfigError(f"{self.path}: key {key!r} is missing. Use the config.json of the model.")
         self.left.discard(key)
-        value = self.data[key]
+        value: Any = self.data[key]
         if not isinstance(value, kind) or (kind is int and (isinstance(value, bool) or value < 1)):
             wanted = "a positive integer" if kind is int else kind.__name__
             raise ConfigError(f"{self.path}.{key}: expected {wanted}, got {value!r}")
@@ -268,7 +268,11 @@ def _read_audio(id: str, s: Section) -> AudioConfig:
     return AudioConfig(id, s.take("sample_rate", int), _read_autoencoder(s.section("pretransform_config")))
 
 
-CONDITIONERS = {"clip": _read_video, "t5": _read_text, "audio_autoencoder": _read_audio}
+CONDITIONERS: dict[str, Callable[[str, Section], ConditionerConfig]] = {
+    "clip": _read_video,
+    "t5": _read_text,
+    "audio_autoencoder": _read_audio,
+}
 
 
 def _read_dit(s: Section) -> DiTConfig:

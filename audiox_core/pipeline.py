@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -29,7 +29,10 @@ OnStep = Callable[[int, int], None]
 
 @dataclass(frozen=True)
 class Draws:
-    """All randomness of one generation, drawn on the CPU in the released pipeline's order, so that a seed means the same everywhere."""
+    """All randomness of one generation, in the released pipeline's order.
+
+    Drawn on the CPU, so that a seed means the same on every device.
+    """
 
     noise: Tensor  # (1, C, L), where sampling starts
     prompt_noise: Tensor  # (1, C, 215), samples the audio prompt's latents; drawn even without a prompt
@@ -171,7 +174,8 @@ class Pipeline:
 
         ids replaces the tokenizer's answer for text.
         """
-        run, parts = self.residence.run, self.residence.components
+        run = self.residence.run
+        parts: Mapping[str, Any] = self.residence.components
         video_id, text_id, audio_id = (self.config.conditioner(c).id for c in (VideoConfig, TextConfig, AudioConfig))
         tokens: dict[str, Tensor] = {}
         with _bar("encode", progress) as bar:

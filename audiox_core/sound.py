@@ -21,7 +21,10 @@ class Sound:
         return self.waveform.shape[-1] / self.sample_rate
 
     def save(self, path: str | Path, **options: Any) -> Path:
-        """Writes .wav (float, or subtype="int16") or .flac. Raises MediaError for other endings and unwritable paths."""
+        """Writes .wav or .flac; options: subtype, as in media.write_audio.
+
+        Raises MediaError for other endings and unwritable paths.
+        """
         from .media import write_audio
 
         write_audio(path, self.waveform, self.sample_rate, **options)

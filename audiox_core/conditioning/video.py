@@ -73,8 +73,9 @@ class TemporalTransformer(nn.Module):
         self.norm = operations.LayerNorm(width, **kw)
 
     def forward(self, x: Tensor) -> Tensor:
-        for attention, mlp in self.layers:  # type: ignore[misc]
-            x = mlp(attention(x))
+        for layer in self.layers:
+            for part in layer:  # type: ignore[attr-defined]
+                x = part(x)
         return self.norm(x)
 
 

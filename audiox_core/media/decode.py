@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from ..errors import MediaError
 from .files import Source, is_image, name_of, nominal_rate, open_media, pyav, quarter_turns, video_stream
 
 log = logging.getLogger("audiox")
@@ -176,13 +177,26 @@ def _chain(head: Any, rest: Iterator[Any]) -> Iterator[Any]:
     yield from rest
 
 
-def upright_rgb(frame: Any) -> Tensor:
-    """The picture as players show it: (H, W, 3) uint8 RGB, turned by its rotation metadata; alpha is dropped."""
-    from av.video.reformatter import Colorspace
+class Upright:
+    """Turns frames into what players show: (H, W, 3) uint8 RGB, rotated by their metadata, alpha dropped."""
 
-    # a colour space must be named for PyAV before 17 to heed the video's own; for RGB it has no other effect
-    rgb = frame.reformat(format="rgb24", dst_colorspace=Colorspace.DEFAULT)
-    rows = torch.frombuffer(rgb.planes[0], dtype=torch.uint8).view(rgb.height, -1)  # (H, line): no copy, lines are padded
-    picture = rows[:, : rgb.width * 3].unflatten(1, (rgb.width, 3))  # (H, W, 3)
-    turns = quarter_turns(frame)
-    return torch.rot90(picture, turns, dims=(0, 1)) if turns else picture
+    def __init__(self) -> None:
+        pyav()  # says so if it is missing
+        from av.video.reformatter import Colorspace, VideoReformatter
+
+        self.reformatter = VideoReformatter()  # one for all frames: making it costs more than a small picture
+        # a colour space must be named for PyAV before 17 to heed the video's own; for RGB it has no other effect
+        self.colours = Colorspace.DEFAULT
+
+    def __call__(self, frame: Any) -> Tensor:
+        try:
+            rgb = self.reformatter.reformat(frame, format="rgb24", dst_colorspace=self.colours)
+        except (pyav().FFmpegError, ValueError) as error:
+            raise MediaError(
+                f"Pictures of pixel format {frame.format.name} cannot be converted to RGB ({error}). "
+                "Convert the video to H.264 with yuv420p first."
+            ) from error
+        lines = torch.frombuffer(rgb.planes[0], dtype=torch.uint8).view(rgb.height, -1)  # (H, line), with padding
+        picture = lines[:, : rgb.width * 3].unflatten(1, (rgb.width, 3))  # (H, W, 3), not copied
+        turns = quarter_turns(frame)
+        return torch.rot90(picture, turns, dims=(0, 1)) if turns else picture

@@ -13,7 +13,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from ..errors import InputError, MediaError
-from .decode import Pictures, upright_rgb
+from .decode import Pictures, Upright
 from .files import Source, name_of
 
 log = logging.getLogger("audiox")
@@ -63,8 +63,10 @@ def read_frames(
                 return
         shown_until = pictures.end if limit is None else min(limit, pictures.end)
 
+    upright = Upright()
+
     def small(frame: object) -> Tensor:
-        return resize(upright_rgb(frame).permute(2, 0, 1), size)  # (3, size, size)
+        return resize(upright(frame).permute(2, 0, 1), size)  # (3, size, size)
 
     found = choose(inside(), wanted, lambda: shown_until)
     frames = _collect(found, small, count, size, on_frame)
@@ -119,7 +121,7 @@ def read_image(source: Source) -> Tensor:
     """
     pictures = Pictures(source)
     for _, frame in pictures:
-        return upright_rgb(frame).permute(2, 0, 1).contiguous()  # (3, H, W)
+        return Upright()(frame).permute(2, 0, 1).clone(memory_format=torch.contiguous_format)  # (3, H, W)
     raise _nothing_found(pictures, Fraction(0), Fraction(0), None)
 
 
@@ -135,8 +137,8 @@ def resize(pictures: Tensor, size: int = 224) -> Tensor:
     planes = pictures.flatten(0, -3)  # (planes, H, W)
     kind = torch.uint8 if pictures.dtype == torch.uint8 else torch.float32
     out = torch.empty(len(planes), size, size, dtype=kind, device=pictures.device)
-    # One plane at a time, and the width of a few rows at a time, which are independent of each other: the same numbers as all
-    # at once, in a fraction of the memory.
+    # One plane at a time, and the width of a few rows at a time, which do not depend on each other: the same
+    # numbers as all at once, in a fraction of the memory.
     rows = max(1, BAND_PIXELS // planes.shape[-1])
     for plane, small in zip(planes, out, strict=True):
         narrow = torch.cat([_scaled(band.float(), len(band), size) for band in plane.split(rows)])  # (H, size)
@@ -147,8 +149,9 @@ def resize(pictures: Tensor, size: int = 224) -> Tensor:
 
 def _scaled(plane: Tensor, height: int, width: int) -> Tensor:
     """(H, W) float as (height, width)."""
-    size = (height, width)
-    return functional.interpolate(plane[None, None], size=size, mode="bilinear", antialias=True, align_corners=False)[0, 0]
+    batch = plane[None, None]  # (1, 1, H, W)
+    batch = functional.interpolate(batch, (height, width), mode="bilinear", align_corners=False, antialias=True)
+    return batch[0, 0]
 
 
 def choose(

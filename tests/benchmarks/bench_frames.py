@@ -110,7 +110,12 @@ def compare() -> tuple[str, float, float]:
     rows = [
         ("way", "seconds", "ratio", "extra MB", "ratio"),
         ("read_frames, 50 frames of 10 s", f"{seconds:.2f}", "1", f"{extra:.0f}", "1"),
-        ("decode all to float, one at a time", f"{whole:.1f}", f"{whole / seconds:.1f}", *_memory(plain["extra"], extra)),
+        (
+            "decode all to float, one at a time",
+            f"{whole:.1f}",
+            f"{whole / seconds:.1f}",
+            *_memory(plain["extra"], extra),
+        ),
         ("decode all to float, all held", f"{whole:.1f}+", f"{whole / seconds:.1f}+", *_memory(held, extra)),
     ]
     table = "\n".join(f"{a:36}{b:>10}{c:>8}{d:>12}{e:>8}" for a, b, c, d, e in rows)

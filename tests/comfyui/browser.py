@@ -72,6 +72,8 @@ OVERLAPS = """() => {
                 found.push(`${a} covers ${b}`);
     return found;
 }"""
+# Widgets that play or show a file; the page queues them as inputs that no node has.
+PLAYERS = {"audioUI", "video-preview"}
 ONLY_GRAPH = """
     body * { visibility: hidden !important; }
     #graph-canvas, .dom-widget, .dom-widget *, .lg-node, .lg-node * { visibility: visible !important; }
@@ -150,7 +152,11 @@ class ComfyPage:
     def prompt(self) -> dict[str, Any]:
         """API prompt that the page would queue for the loaded workflow."""
         prompt = json.loads(self.page.evaluate("async () => JSON.stringify((await app.graphToPrompt()).output)"))
-        return {key: {name: node[name] for name in ("class_type", "inputs")} for key, node in prompt.items()}
+        for node in prompt.values():
+            del node["_meta"]
+            for player in PLAYERS & set(node["inputs"]):
+                del node["inputs"][player]
+        return prompt
 
     def serialize(self) -> dict[str, Any]:
         """The loaded workflow in UI format."""

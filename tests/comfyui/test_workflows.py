@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from tests.comfyui.convert import to_prompt
-from tests.comfyui.graphs import demo_checkpoint
+from tests.comfyui.graphs import demo_checkpoint, downstream
 from tests.comfyui.media_files import (
     make_image,
     make_sound,
@@ -21,17 +21,19 @@ from tests.comfyui.media_files import (
     read_sound,
     stream_kinds,
 )
+from tests.comfyui.model_files import make_t5_base
 from tests.comfyui.result import Result
 from tests.comfyui.server import REPO, ComfyServer, Prompt
 
 WORKFLOWS = sorted((REPO / "workflows").glob("*.json"))
 STEPS = 4
 SAMPLE_RATE = 44100
-WINDOW = 10.96  # seconds of the model's longest latent
-LOADERS = {  # class: (input that names the file, maker of such a file)
-    "LoadVideo": ("file", make_video),
-    "LoadAudio": ("audio", make_sound),
-    "LoadImage": ("image", make_image),
+SOURCE_SECONDS = 4.0  # of the video and the sound that are made for the loaders
+LOADERS = {  # class: (folder, maker) of the file that its first widget names
+    "LoadVideo": ("input", make_video),
+    "LoadAudio": ("input", make_sound),
+    "LoadImage": ("input", make_image),
+    "CLIPLoader": ("models/text_encoders", make_t5_base),
 }
 
 
@@ -39,9 +41,8 @@ def prepare(comfy: ComfyServer, workflow: dict[str, Any]) -> Prompt:
     """API prompt of a workflow with the demo model and few steps; the files that it loads are made here."""
     for node in workflow["nodes"]:
         if node["type"] in LOADERS:
-            name = node["widgets_values"][0]
-            _, make = LOADERS[node["type"]]
-            make(comfy.base / "input" / name)
+            folder, make = LOADERS[node["type"]]
+            make(comfy.base / folder / node["widgets_values"][0])
     info = comfy.object_info()
     prompt = to_prompt(workflow, info)
     for node in prompt.values():
@@ -75,7 +76,7 @@ def check_sound(comfy: ComfyServer, prompt: Prompt, result: Result, key: str) ->
         sound = read_sound(path)
         assert sound.rate in (SAMPLE_RATE, 48000)  # Opus knows no 44.1 kHz
         assert sound.samples.shape[0] == 2
-        assert 1.0 <= sound.seconds <= WINDOW + 0.1
+        assert sound.seconds == pytest.approx(wanted_seconds(prompt, key), abs=0.06)
         assert 1e-3 < sound.rms < 0.9
         assert np.isfinite(sound.samples).all()
 
@@ -86,7 +87,7 @@ def check_video(comfy: ComfyServer, prompt: Prompt, result: Result, key: str) ->
     assert stream_kinds(path) == ["audio", "video"]
     sound = read_sound(path)
     assert sound.rms > 1e-3
-    assert abs(sound.seconds - picture_seconds(path)) < 0.1
+    assert sound.seconds == pytest.approx(picture_seconds(path), abs=0.06)
     source = source_file(comfy, prompt, prompt[key]["inputs"]["video"][0])
     if source is not None:
         assert picture_packets(path) == picture_packets(source)
@@ -109,6 +110,18 @@ CHECKS = {
     "PreviewImage": check_image,
     "SaveImage": check_image,
 }
+
+
+def wanted_seconds(prompt: Prompt, key: str) -> float:
+    """How long the sound shall be, from the nodes before `key`: an empty latent's seconds, or the source's length."""
+    before = {name: node["inputs"] for name, node in prompt.items() if key in downstream(prompt, name)}
+    kinds = {prompt[name]["class_type"]: inputs for name, inputs in before.items()}
+    if "VAEEncodeAudio" in kinds:
+        return SOURCE_SECONDS
+    seconds = (kinds.get("AudioXEmptyLatent") or kinds["EmptyLatentAudio"])["seconds"]
+    if isinstance(seconds, list):  # what AudioXEncodeVideo looked at; of a still, as much as it was asked for
+        return SOURCE_SECONDS if "LoadVideo" in kinds else kinds["AudioXEncodeVideo"]["seconds"]
+    return seconds
 
 
 def source_file(comfy: ComfyServer, prompt: Prompt, key: str) -> Path | None:

@@ -7,8 +7,14 @@ from typing import Any
 import torch
 from torch import Tensor
 from torch.multiprocessing.reductions import StorageWeakRef
-from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._python_dispatch import TorchDispatchMode, _disable_current_modes
 from torch.utils._pytree import tree_leaves
+
+
+def host_memory(size: int, *, pin: bool) -> Tensor:
+    """In place of audiox_core.streaming.host_memory: RAM is not the device's, so it is not counted."""
+    with _disable_current_modes():
+        return torch.empty(size, dtype=torch.uint8, pin_memory=pin)
 
 
 class Allocator(TorchDispatchMode):

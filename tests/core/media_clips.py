@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from fractions import Fraction
 from pathlib import Path
@@ -35,6 +36,18 @@ def numbers(frames: Tensor) -> list[int]:
     columns = (torch.arange(COLUMNS) * 2 + 1) * width // (2 * COLUMNS)
     bits = (frames.float().mean(1)[:, rows][:, :, columns] > 127).flatten(1).long()  # (F, 16)
     return (bits * 2 ** torch.arange(COLUMNS * ROWS)).sum(1).tolist()
+
+
+def nearest(times: list[Fraction], end: Fraction, start: Fraction, rate: int, count: int) -> list[int]:
+    """The rule in its plainest form: for each wanted time search all pictures; past the end repeat the last choice."""
+    ticks = math.lcm(start.denominator, rate, *{t.denominator for t in times})  # a second
+    pictures = np.array([int(t * ticks) for t in times])
+    chosen: list[int] = []
+    for k in range(count):
+        wanted = start + Fraction(k, rate)
+        best = int(np.abs(pictures - int(wanted * ticks)).argmin())  # the first of equals
+        chosen.append(best if wanted < end else chosen[-1])
+    return chosen
 
 
 def write_clip(
@@ -78,7 +91,9 @@ def write_clip(
     return path
 
 
-def write_sound(path: Any, samples: np.ndarray, rate: int, codec: str, kind: str, layout: str, form: str | None = None) -> Any:
+def write_sound(
+    path: Any, samples: np.ndarray, rate: int, codec: str, kind: str, layout: str, form: str | None = None
+) -> Any:
     """A sound file of samples (C, N), given in what the sample format `kind` needs."""
     with av.open(path, "w", format=form) as out:
         stream = out.add_stream(codec, rate=rate)
@@ -94,10 +109,12 @@ def write_sound(path: Any, samples: np.ndarray, rate: int, codec: str, kind: str
 
 
 def turned(path: Path, degrees: int) -> Path:
-    """The mp4 file with a display matrix that turns its picture clockwise by `degrees` (0, 90, 180, 270) when it is shown."""
+    """The mp4 file with a display matrix that turns its picture clockwise by 0, 90, 180 or 270 degrees."""
     a, b = {0: (1, 0), 90: (0, 1), 180: (-1, 0), 270: (0, -1)}[degrees]
     one = 1 << 16
-    matrix = b"".join(n.to_bytes(4, "big", signed=True) for n in (a * one, b * one, 0, -b * one, a * one, 0, 0, 0, 1 << 30))
+    matrix = b"".join(
+        n.to_bytes(4, "big", signed=True) for n in (a * one, b * one, 0, -b * one, a * one, 0, 0, 0, 1 << 30)
+    )
     data = bytearray(path.read_bytes())
     header = data.index(b"tkhd") + 4
     assert data[header] == 0  # version 0: the matrix lies 40 bytes behind the version

@@ -111,7 +111,7 @@ def test_mix_keeps_the_old_sound_underneath(tmp_path: Path) -> None:
         shift = float(first - begin)  # the encoder's run-in, where the pictures do not begin at 0
         assert peak(sound[:, : round((shift + 0.8) * 44100)]) - shift == pytest.approx(0.4, abs=1e-3)
         assert peak(sound, after=0.8) - shift == pytest.approx(1.1, abs=1e-3)
-        assert sound.shape[1] / 44100 - shift == pytest.approx(2, abs=1e-3)
+        assert 2 - 1e-3 < sound.shape[1] / 44100 - shift < 2 + 1024 / 44100  # FFmpeg 7 does not cut off the filling
     silent = write_clip(tmp_path / "silent.mp4", 50, 25)
     set_soundtrack(silent, impulse(1, 0.1), 44100, out, mode="mix")
     assert read_audio(out).shape[1] == 44100

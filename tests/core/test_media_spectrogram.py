@@ -52,7 +52,10 @@ def test_png_files(tmp_path: Path) -> None:
     assert torch.equal(read_image(path), image.permute(2, 0, 1))
     assert write_png(tmp_path / "strided.png", image[:, ::2]).exists()
     (tmp_path / "file").touch()
-    for target, said in [(tmp_path / "a.jpg", r"unknown extension"), (tmp_path / "file" / "a.png", "cannot be written")]:
+    for target, said in [
+        (tmp_path / "a.jpg", r"unknown extension"),
+        (tmp_path / "file" / "a.png", "cannot be written"),
+    ]:
         with pytest.raises(MediaError, match=said):
             write_png(target, image)
     with pytest.raises(InputError, match="uint8"):

@@ -77,7 +77,7 @@ def test_offload_off_keeps_everything_or_says_why_not() -> None:
     assert places(plan) == {"device"} and not plan.problems and not plan.offload
     crowded = make_plan(gpu(3.4), SIZES, offload="off")
     assert places(crowded) == {"device"} and "--no-cpu-offload" in crowded.problems[0]
-    with pytest.raises(OutOfMemory, match="are needed on a 3.4 GB card"):
+    with pytest.raises(OutOfMemory, match=r"are needed on a 3\.4 GB card"):
         crowded.check()
 
 

@@ -18,8 +18,8 @@ from tests.golden.reader import GoldenSet
 
 CPU_CASES = {
     "fp16": ("dit", "vae"),
-    "bf16": ("dit", "dit_grouped", "denoise", "sample_dpmpp-3m-sde", "vae", "audio"),
-    "fp8": ("dit", "dit_grouped", "sample_dpmpp-3m-sde"),
+    "bf16": ("dit", "denoise", "sample_dpmpp-3m-sde", "vae", "audio"),
+    "fp8": ("dit", "sample_dpmpp-3m-sde"),
 }
 # Products in float16 are slow on a CPU: of what a GPU does, the tests repeat the small cases.
 GPU_CASES = {"fp16": ("dit", "vae", "text"), "bf16": ("dit",)}

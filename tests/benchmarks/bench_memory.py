@@ -1,0 +1,228 @@
+"""Memory and time of a full-size model (random weights, ten seconds) under the plans for large and small cards.
+
+python tests/benchmarks/bench_memory.py [--only NAME ...] [--json FILE]
+
+Each row runs in a process of its own. On a machine with CUDA the card is limited to the row's size. Without one,
+the CPU plays the card: weights brought to it are copies (so that the RAM's peak holds both), all tensors are counted,
+and bfloat16 takes float16's place (as many bytes, and CPUs multiply it faster); the times are then the CPU's.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable
+from contextlib import nullcontext
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import psutil
+import torch
+from torch import Tensor, nn
+
+sys.path.insert(0, str(Path(__file__).parents[2]))
+
+from audiox_core import streaming
+from audiox_core.base_config import BASE_CONFIG
+from audiox_core.checkpoint import component_sizes
+from audiox_core.conditioning.text import TextEncoder
+from audiox_core.config import TextConfig, parse_config
+from audiox_core.estimate import Dimensions, dit_bytes
+from audiox_core.guidance import GuidedVelocity
+from audiox_core.keys import build
+from audiox_core.memory import GB, Machine, make_plan, measure, report
+from audiox_core.offload import Residence, Step
+from audiox_core.plan import COMPONENTS
+from audiox_core.precision import Format
+from tests.core.fake_allocator import Allocator, host_memory
+
+CONFIG = parse_config(BASE_CONFIG)
+LATENTS = CONFIG.timing.latents
+# name -> what the card has (GB, None: no card), how the plan is asked for
+ROWS: dict[str, tuple[float | None, dict[str, Any]]] = {
+    "all resident": (24, {"offload": "off"}),
+    "auto at 8 GB": (8, {}),
+    "auto at 4 GB": (4, {}),
+    "auto at 2 GB": (2, {}),
+    "the least": (24, {"offload": "on"}),
+    "CPU only, fp32": (None, {"precision": "fp32"}),
+    "CPU only, fp16": (None, {"precision": "fp16"}),
+    "CPU only, fp8": (None, {"precision": "fp8"}),
+}
+COLUMNS = ("planned", "device peak", "RAM peak", "text", "video", "audio", "step", "decode")
+
+
+def fill(net: nn.Module) -> nn.Module:
+    """Weights of order one through every layer, from one small table: a billion random numbers would take a while."""
+    table = torch.randn(1 << 20, generator=torch.Generator().manual_seed(0))
+    for name, p in net.named_parameters():
+        flat, scale = p.data.view(-1), max(p[0].numel(), 4) ** -0.5 if p.ndim else 1.0
+        if name.endswith(("alpha", "beta", "bias")):
+            scale = 0.1
+        for start in range(0, flat.numel(), len(table)):
+            piece = flat[start : start + len(table)]
+            piece.copy_(table[: piece.numel()] * scale)
+    return net.eval().requires_grad_(False)
+
+
+def components(formats: dict[str, Format]) -> dict[str, nn.Module]:
+    nets = {n: build(n, CONFIG, **f.options(n)).to_empty(device="cpu") for n, f in formats.items() if n != "text"}
+    text = TextEncoder(CONFIG.conditioner(TextConfig), dtype=formats["text"].storage_dtype)
+    for net in nets.values():  # not a weight
+        for part in net.modules():
+            for name, buffer in part.named_buffers(recurse=False):
+                if name == "position_ids":
+                    buffer.copy_(torch.arange(buffer.shape[-1]).expand(buffer.shape))
+    return {name: fill(net) for name, net in {**nets, "text": text}.items()}
+
+
+class PeakRam:
+    """The most RAM that the process held, seen every few milliseconds, above what it held at the start."""
+
+    def __init__(self) -> None:
+        self.process = psutil.Process()
+        self.start = self.peak = self.process.memory_info().rss
+        self.ended = threading.Event()
+        self.thread = threading.Thread(target=self._watch, daemon=True)
+        self.thread.start()
+
+    def _watch(self) -> None:
+        while not self.ended.wait(0.005):
+            self.peak = max(self.peak, self.process.memory_info().rss)
+
+    def stop(self) -> int:
+        self.ended.set()
+        self.thread.join()
+        return self.peak - self.start
+
+
+def timed(work: Callable[[], Any]) -> float:
+    start = time.perf_counter()
+    work()
+    if torch.cuda.is_available():
+        torch.cuda.synchronize()
+    return time.perf_counter() - start
+
+
+def measure_row(name: str) -> dict[str, float]:
+    """One row of the table, measured in this process."""
+    size, asked = ROWS[name]
+    real = torch.cuda.is_available() and size is not None
+    if real:
+        total = torch.cuda.mem_get_info()[1]
+        torch.cuda.set_per_process_memory_fraction(min(size * GB / total, 1.0))
+        machine, asked = measure(), {**asked, "max_vram_gb": size}
+    elif size is not None:
+        vram = int(size * GB)
+        machine = replace(measure("cpu"), device="cuda:0", name=f"a {size} GB card", vram_total=vram, vram_free=vram)
+    else:
+        machine = measure("cpu")
+    plan = make_plan(
+        machine, component_sizes(CONFIG), seconds=CONFIG.timing.max_seconds, **{"precision": "fp16", **asked}
+    )
+    if not real and size is not None:
+        places = {n: replace(p, format=Format("bf16", "bf16")) for n, p in plan.places.items()}
+        plan = replace(plan, places=places, pinned=False)
+        streaming.host_memory = host_memory
+    print(report(plan, machine), file=sys.stderr)
+    ram = PeakRam()
+    parts = components({n: p.format for n, p in plan.places.items()})
+    residence = Residence(parts, plan, device=None if real else "cpu")
+    allocator = nullcontext() if real or size is None else Allocator()
+    with torch.inference_mode(), allocator:
+        times = run(residence)
+    found: dict[str, float] = {"planned": plan.peak, "RAM peak": ram.stop(), **times}
+    if real:
+        found["device peak"] = torch.cuda.max_memory_allocated()
+    elif isinstance(allocator, Allocator):
+        found["device peak"] = allocator.peak
+    return found
+
+
+def run(residence: Residence) -> dict[str, float]:
+    """Encodes, makes three steps (the last one counts) and decodes, each in its place."""
+    frames = torch.randint(0, 256, (1, 50, 3, 224, 224), dtype=torch.uint8)
+    waveform = torch.rand(1, 2, CONFIG.timing.prompt_samples) - 0.5
+    steps: list[float] = []
+
+    def sample(net: Any, step: Step) -> Tensor:
+        velocity = GuidedVelocity(net, torch.randn(1, 471, 768).to(step.device))
+        x = torch.randn(1, 64, LATENTS).to(step.device)
+        steps.extend(timed(lambda: velocity(x, torch.full((1,), 0.5, device=step.device))) for _ in range(3))
+        return x
+
+    times = {
+        "text": timed(lambda: residence.run("text", lambda net, step: net([[5] * 127 + [1]]))),
+        "video": timed(lambda: residence.run("video", lambda net, step: net(frames))),
+        "audio": timed(lambda: residence.run("audio", lambda net, step: net(waveform, tile=step.tile))),
+    }
+    latents = residence.run("dit", sample)
+    times["decode"] = timed(lambda: residence.run("autoencoder", lambda net, s: net.decode(latents.cpu(), tile=s.tile)))
+    return {**times, "step": steps[-1]}
+
+
+def sizes_table() -> str:
+    """Bytes of each component in each format."""
+    names = ("fp32", "fp16", "bf16", "fp8")
+    lines = ["| component | parameters | " + " | ".join(names) + " |", "|---|" + "---:|" * 5]
+    sizes = component_sizes(CONFIG)
+    for component in COMPONENTS:
+        cells = []
+        for name in names:
+            format = Format(name, "fp16" if name == "fp8" else name)
+            own = sizes[component] * format.bytes
+            if component == "dit":
+                own = dit_bytes(Dimensions(), sizes[component], format).total
+            elif name == "fp8":  # kept in fp16
+                own *= 2
+            cells.append(f"{own / 1e6:.0f} MB")
+        lines.append(f"| {component} | {sizes[component] / 1e6:.1f} M | " + " | ".join(cells) + " |")
+    return "\n".join(lines)
+
+
+def table(found: dict[str, dict[str, float]]) -> str:
+    lines = ["| | " + " | ".join(COLUMNS) + " |", "|---|" + "---:|" * len(COLUMNS)]
+    for name, row in found.items():
+        cells = []
+        for column in COLUMNS:
+            if column not in row:
+                cells.append("none")
+            elif column in ("planned", "device peak", "RAM peak"):
+                cells.append(f"{row[column] / 1e9:.2f} GB")
+            else:
+                cells.append(f"{row[column]:.2f} s")
+        lines.append(f"| {name} | " + " | ".join(cells) + " |")
+    return "\n".join(lines)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--only", nargs="+", choices=list(ROWS), default=list(ROWS))
+    parser.add_argument("--json", type=Path, help="also write the numbers here")
+    parser.add_argument("--row", choices=list(ROWS), help=argparse.SUPPRESS)
+    args = parser.parse_args()
+    if args.row:
+        print(json.dumps(measure_row(args.row)))
+        return
+    machine: Machine = measure()
+    print(f"{machine.name}, {torch.get_num_threads()} CPU threads, torch {torch.__version__}\n\n{sizes_table()}\n")
+    found = {}
+    for name in args.only:
+        command = [sys.executable, __file__, "--row", name]
+        found[name] = json.loads(subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout)
+    print(table(found))
+    if machine.kind == "cpu":
+        print(
+            "\nGPU columns: not measured. Device peaks are counted while the CPU plays the card, times are the CPU's."
+        )
+    if args.json:
+        args.json.write_text(json.dumps(found, indent=1), encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,151 @@
+"""What ComfyUI manages: attention, precision, memory, interruption, previews, messages."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from pack import DEMO, demo, encode_video, module, near, node, prompt, sample
+
+
+def check_attention_is_the_core_s() -> None:
+    import torch
+
+    attention = module("nodes.model").host_attention
+    own = module("audiox_core.layers").torch_attention
+    q, k = torch.randn(2, 4, 9, 32), torch.randn(2, 2, 5, 32)
+    near(attention(q, k, k), own(q, k, k), 1e-5)
+    near(attention(q, q, q), own(q, q, q), 1e-5)
+
+
+def check_attention_can_be_replaced() -> None:
+    import torch
+
+    calls = []
+
+    def replaced(func: Any, *args: Any, **kw: Any) -> Any:
+        calls.append(1)
+        return func(*args, **kw)
+
+    model = demo()[0].clone()
+    model.model_options["transformer_options"]["optimized_attention_override"] = replaced
+    with torch.inference_mode():
+        near(sample(model=model, steps=2), sample(steps=2))
+    assert len(calls) == 2 * 2 * 2  # steps, blocks, self- and cross-attention
+
+
+def check_precisions() -> None:
+    exact = sample(steps=3)
+    for precision, bound in (("fp16", 0.01), ("bf16", 0.01), ("fp8", 0.05)):
+        model = demo(precision)[0]
+        types = {p.dtype for p in model.model.diffusion_model.parameters()}
+        assert len(types) == 2, types  # the norms and what is around the blocks stay float32
+        near(sample(model=model, steps=3), exact, bound)
+
+
+def check_budgets_cap_what_is_loaded() -> None:
+    import torch
+
+    meta = torch.device("meta")
+    for options, low, high in (
+        ({"offload": "on"}, 0.0, 0.05),
+        ({"max_vram_gb": 0.1}, 0.1, 0.8),
+        ({"offload": "off"}, 1, 1),
+    ):
+        patcher = node("AudioXLoad")(
+            **{"checkpoint": DEMO, "text_encoder": "auto", "precision": "fp32", "offload": "auto", "max_vram_gb": 0.0}
+            | options
+        )[0].clone()
+        assert type(patcher).__name__ == "Budgeted"
+        patcher.partially_load(meta, 1 << 20 if options == {"offload": "off"} else 1 << 40)
+        share = patcher.loaded_size() / patcher.model_size()
+        assert low <= share <= high, (options, share)
+    assert type(demo()[0]).__name__ != "Budgeted"
+
+
+def check_clones_share_the_model() -> None:
+    model = demo()[0]
+    copy = model.clone()
+    assert copy.model is model.model
+    assert type(copy) is type(model)
+
+
+def check_memory_estimate_grows() -> None:
+    model = demo()[0].model
+    one, four = (model.memory_required([rows, 64, 236]) for rows in (2, 8))
+    assert 0 < one < four
+
+
+def check_interruption_passes_through() -> None:
+    import comfy.model_management as mm
+
+    interruptions: list[Any] = [
+        lambda: sample(),
+        lambda: encode_video(images=__import__("torch").rand(3, 32, 32, 3), fps=1.0),
+        lambda: prompt("something new"),
+        lambda: module("nodes.host").progress()(1, 2),
+        lambda: module("nodes.host").download_progress()("model.ckpt", 1, 2),
+    ]
+    demo(), prompt()
+    for action in interruptions:
+        mm.interrupt_current_processing(True)
+        try:
+            action()
+        except mm.InterruptProcessingException:
+            continue
+        finally:
+            mm.interrupt_current_processing(False)
+        raise AssertionError("not interrupted")
+
+
+def check_previews_are_pictures() -> None:
+    import torch
+    from PIL import Image
+
+    shown: list[Any] = []
+    import comfy.utils
+
+    previous = comfy.utils.PROGRESS_BAR_HOOK
+    comfy.utils.set_progress_bar_global_hook(lambda value, total, preview, **_: shown.append((value, total, preview)))
+    try:
+        from comfy.cli_args import LatentPreviewMethod, args
+
+        args.preview_method = LatentPreviewMethod.Auto
+        callback = module("nodes.host").step_callback(3, module("audiox_core.picture").latent_picture)
+        callback(0, torch.randn(2, 64, 236), None, 3)
+    finally:
+        comfy.utils.set_progress_bar_global_hook(previous)
+    value, total, (kind, picture, _) = shown[-1]
+    assert (value, total, kind) == (1, 3, "JPEG")
+    assert isinstance(picture, Image.Image)
+    assert picture.size == (236, 64)
+
+
+def check_the_host_s_previewer_paints_the_same() -> None:
+    import latent_preview
+    import torch
+    from comfy.cli_args import LatentPreviewMethod, args
+
+    args.preview_method = LatentPreviewMethod.Auto
+    previewer = latent_preview.get_previewer(torch.device("cpu"), demo()[0].model.latent_format)
+    if previewer is None:
+        assert not hasattr(latent_preview.Latent2RGBPreviewer, "latent_rgb_factors_reshape")
+        return  # this ComfyUI has no previewer for what is no picture
+    x = torch.randn(1, 64, 236)
+    picture = torch.from_numpy(__import__("numpy").asarray(previewer.decode_latent_to_preview(x))).float()
+    own = module("audiox_core.picture").latent_picture(x)[0].permute(1, 2, 0) * 255
+    assert (picture - own).abs().max() <= 1.5
+
+
+def check_loading_says_what_is_wrong() -> None:
+    import nodes
+
+    load = nodes.NODE_CLASS_MAPPINGS["AudioXLoad"]
+    assert load.validate_inputs(checkpoint=DEMO, text_encoder="auto") is True
+    assert load.validate_inputs(checkpoint="AudioX", text_encoder="auto") is True
+    text = load.validate_inputs(checkpoint="demu", text_encoder="auto")
+    assert text.startswith("AudioX Load: checkpoint 'demu' is not")
+    assert DEMO in text
+    text = load.validate_inputs(checkpoint=DEMO, text_encoder="t5.safetensors")
+    assert text.startswith("AudioX Load: text encoder 't5.safetensors' is not")
+    assert "the sound is noise" in demo()[3]
+    assert "precision" in demo()[3]
