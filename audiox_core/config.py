@@ -168,7 +168,7 @@ class Section:
                 f"{self.path}: unknown keys: {names}. This config belongs to a model that is not supported."
             )
 
-    def take(self, key: str, kind: type, default: Any = None) -> Any:
+    def take(self, key: str, kind: Any, default: Any = None) -> Any:
         """The value of a key, checked against a type; without a default the key must be there."""
         if key not in self.data:
             if default is not None:
@@ -198,7 +198,7 @@ class Section:
         self.left.difference_update(keys)
 
     def section(self, key: str) -> Section:
-        return Section(self.take(key, Mapping), f"{self.path}.{key}")  # type: ignore[type-abstract]
+        return Section(self.take(key, Mapping), f"{self.path}.{key}")
 
 
 def _read_oobleck(outer: Section, key: str, io_key: str) -> OobleckConfig:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
@@ -11,14 +11,17 @@ from torch import Tensor
 from ..audiox_core.conditioning.text import Tokenizer, truncate
 from ..audiox_core.config import AudioConfig, ModelConfig, TextConfig, VideoConfig
 from ..audiox_core.errors import ModelNotFound
+from ..audiox_core.estimate import Dimensions, activations
+from ..audiox_core.precision import Format
 from . import host
 
 
 class Encoders:
     """What AudioX Load gives as AUDIOX_ENCODERS: networks in patchers, loaded when they are needed."""
 
-    def __init__(self, config: ModelConfig, *, video: Any, audio: Any):
+    def __init__(self, config: ModelConfig, formats: Mapping[str, Format], *, video: Any, audio: Any):
         self.config, self.timing = config, config.timing
+        self.formats, self.dims = formats, Dimensions.from_config(config)
         self.video, self.audio, self.text = video, audio, None
         self.tokenizer: Tokenizer | None = None
         self.no_text = ""
@@ -43,7 +46,7 @@ class Encoders:
         if self.text is None or self.tokenizer is None:
             raise ModelNotFound(self.no_text)
         ids = truncate(text, self.tokenizer, self.config.conditioner(TextConfig).max_length)
-        host.load(self.text)
+        host.load(self.text, self._memory("text", 1))
         tokens: Tensor = self.text.model([ids]).float().cpu()
         if not text:
             self._empty_text = tokens
@@ -51,13 +54,20 @@ class Encoders:
 
     def encode_video(self, frames: Tensor, on_frames: Callable[[int, int], None]) -> Tensor:
         """Tokens (1, M, D) of frames (F, 3, H, W) uint8, float32 on the CPU."""
-        host.load(self.video)
+        host.load(self.video, self._memory("video", 1))
         return self.video.model(frames[None], on_frames=on_frames).cpu()
 
     def encode_audio(self, waveform: Tensor, on_tile: Callable[[int, int], None]) -> Tensor:
         """Tokens (B, M, D) of prompts (B, 2, N), float32 on the CPU, from the mean of their latents."""
-        device = host.load(self.audio)
-        return self.audio.model(waveform.to(device), tile=None, on_tile=on_tile).cpu()
+        batch = len(waveform)
+        device = host.load(self.audio, self._memory("audio", batch))
+        tile = host.tile(device, self.timing.prompt_latents, lambda t: self._memory("audio", batch, t))
+        return self.audio.model(waveform.to(device), tile=tile, on_tile=on_tile).cpu()
+
+    def _memory(self, component: str, batch: int, tile: int | None = None) -> int:
+        """Bytes that an encoder's work takes beside its weights."""
+        latents = self.timing.prompt_latents
+        return activations(component, self.dims, self.formats[component], latents=latents, batch=batch, tile=tile)
 
     def empty_tokens(self) -> dict[str, Tensor]:
         """The tokens that stand for each absent modality, by conditioner; of text only their shape counts."""

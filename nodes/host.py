@@ -15,11 +15,13 @@ import torch
 
 from ..audiox_core.errors import nearest
 from ..audiox_core.machine import Machine
+from ..audiox_core.plan import TILES
 from ..audiox_core.precision import Format, name_of
 
 FOLDER = "audiox"
 CHECKPOINT_FOLDERS = (FOLDER, "checkpoints", "diffusion_models")
 SUFFIXES = (".safetensors", ".ckpt")
+CPU_TILE = 64  # latents
 COMPUTE_DTYPES = (torch.float16, torch.bfloat16, torch.float32)
 
 Done = Callable[[int, int], None]
@@ -202,6 +204,17 @@ def load(patcher: Any, memory: float = 0) -> torch.device:
 def free_memory(device: torch.device) -> int:
     """Bytes that may still be allocated on a device."""
     return int(comfy.model_management.get_free_memory(device))
+
+
+def tile(device: torch.device, latents: int, need: Callable[[int | None], int]) -> int | None:
+    """The largest tile (in latents; None: all of them) whose work, need(tile) bytes, fits into a device's free memory.
+
+    Tiles give the same sound, to rounding.
+    """
+    room = free_memory(device)
+    fitting = next((t for t in TILES if need(t) <= room), TILES[-1])
+    # A CPU takes seconds for each: smaller ones let the progress bar move.
+    return min(fitting or latents, CPU_TILE) if is_cpu(device) else fitting
 
 
 def is_cpu(device: torch.device) -> bool:

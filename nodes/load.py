@@ -165,7 +165,7 @@ def load(checkpoint: str, text_encoder: str, precision: str, offload: str, max_v
         for part in ("video", "audio", "autoencoder")
     )
     tell(2, PARTS)
-    encoders = Encoders(config, video=host.encoder_patcher(video), audio=host.encoder_patcher(audio))
+    encoders = Encoders(config, formats, video=host.encoder_patcher(video), audio=host.encoder_patcher(audio))
     text_type = formats["text"].storage_dtype
     encoders.add_text(*load_text(name, text_encoder, config, text_type, download=is_released(checkpoint)))
     tell(3, PARTS)

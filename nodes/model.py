@@ -26,12 +26,9 @@ from ..audiox_core.dit import DiffusionTransformer
 from ..audiox_core.estimate import Dimensions, dit_activations, wave_activations
 from ..audiox_core.keys import build
 from ..audiox_core.picture import latent_picture
-from ..audiox_core.plan import TILES
 from ..audiox_core.precision import Format
 from . import host
 from .keys import AUDIO, NULL, VIDEO
-
-CPU_TILE = 64  # latents
 
 _options: ContextVar[dict[str, Any]] = ContextVar("audiox_transformer_options")
 
@@ -144,7 +141,7 @@ class AudioX(comfy.model_base.BaseModel):
         # ConditioningZeroOut means the null condition; real text is never all zero, its end token at least is not.
         null = bool(kwargs.get(NULL)) or (text is not None and not text.any())
         tokens = complete(given, self.audiox_empty, config.cross_attention_cond_ids, null=null)
-        return {"c_crossattn": comfy.conds.CONDRegular(tokens)}
+        return {"c_crossattn": comfy.conds.CONDRegular(tokens.to(kwargs["device"]))}
 
     def memory_required(self, input_shape: Any, cond_shapes: Any = None) -> float:
         rows, latents = input_shape[0], input_shape[-1]
@@ -223,12 +220,7 @@ class HostAutoencoder(nn.Module):
         return wave_activations(self.dims, self.format, latents, batch, tile, encode=encode)
 
     def _tile(self, x: Tensor, latents: int, *, encode: bool) -> int | None:
-        """The largest tile that the device has room for. Tiles give the same sound (to rounding)."""
-        room = host.free_memory(x.device)
-        fitting = (t for t in TILES if self.memory(latents, x.shape[0], t, encode=encode) <= room)
-        tile = next(fitting, TILES[-1])
-        # A CPU takes seconds for each: smaller ones let the progress bar move.
-        return min(tile or latents, CPU_TILE) if host.is_cpu(x.device) else tile
+        return host.tile(x.device, latents, lambda t: self.memory(latents, x.shape[0], t, encode=encode))
 
 
 def make_vae(network: Autoencoder, config: ModelConfig, format: Format) -> Any:

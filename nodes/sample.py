@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from comfy_api.latest import io
 
-from ..audiox_core.errors import InputError
+from ..audiox_core.errors import InputError, SamplingError
 from ..audiox_core.guidance import guide_denoised
 from ..audiox_core.picture import latent_picture
 from ..audiox_core.sampling.registry import SAMPLERS
@@ -159,6 +159,11 @@ class AudioXSampler(io.ComfyNode):
             disable_pbar=not comfy.utils.PROGRESS_BAR_ENABLED,
             seed=seed,
         )
+        if not torch.isfinite(samples).all():
+            raise SamplingError(
+                "AudioX Sampler: the latents became NaN or infinite. Choose precision bf16 or fp32 in AudioX Load, "
+                "lower guidance, and check the model's patches."
+            )
         kept = {key: value for key, value in latent.items() if not key.startswith("downscale_ratio_")}
         return io.NodeOutput({**kept, "samples": samples.to("cpu")})
 

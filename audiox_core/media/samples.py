@@ -24,6 +24,8 @@ SEEK_MARGIN = 1
 # A timestamp this far from the running count (seconds) is a gap in the sound; less is rounding of the
 # container's clock.
 GAP = Fraction(1, 20)
+# A longer one (seconds) is a jump of the clock, as between two broadcasts joined together, and no silence.
+MAX_GAP = 60
 # No encoder's packets are longer than this (samples).
 MAX_FILLING = 8192
 
@@ -152,7 +154,9 @@ class _Window:
             return count or 0
         assert self.origin is not None
         told = round((time - self.origin) * self.rate)
-        return told if count is None or told > count + GAP * self.rate else count
+        if count is None or GAP * self.rate < told - count < MAX_GAP * self.rate:
+            return told
+        return count
 
     def filling(self, count: int) -> int:
         """How many of `count` decoded samples lie behind the end of the last packet: encoders fill it up, and

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -13,10 +13,10 @@ from tests.comfyui.server import ComfyServer, find_comfyui
 
 HERE = Path(__file__).parent
 HOW_TO = (
-    "set COMFYUI_PATH to a ComfyUI checkout (COMFYUI_PYTHON: its interpreter, if it is not this one; "
+    "Set COMFYUI_PATH to a ComfyUI checkout (COMFYUI_PYTHON: its interpreter, if it is not this one; "
     "COMFYUI_PYTHONPATH: further package folders)"
 )
-HOW_TO_BROWSER = "pip install playwright, and have a Chromium on PATH"
+HOW_TO_BROWSER = "Install the Python package playwright, and a Chromium on PATH"
 # Lines of ComfyUI's log that tell of models which outlive their graph, or of modules used behind its back.
 LEAKS = ("memory leak", "you accessed")
 
@@ -35,18 +35,24 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         item.add_marker(pytest.mark.comfyui)
         reason = None
         if comfyui is None:
-            reason = f"no ComfyUI: {HOW_TO}"
+            reason = "no ComfyUI"
         elif "page" in fixtures and no_browser:
-            reason = f"no browser ({no_browser}): {HOW_TO_BROWSER}"
+            reason = f"no browser: {no_browser}"
         if reason is not None:
             item.add_marker(pytest.mark.skip(reason=reason))
             counts[reason] = counts.get(reason, 0) + 1
 
 
-def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
-    """Say in the last lines how many tests were skipped, and what it takes to run them."""
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_terminal_summary(
+    terminalreporter: pytest.TerminalReporter, config: pytest.Config
+) -> Generator[None, None, None]:
+    """Say in the very last lines how many tests were skipped, and what it takes to run them."""
+    yield
     for reason, count in config.stash.get(_SKIPPED, {}).items():
-        terminalreporter.write_line(f"NOT TRIED IN COMFYUI: {count} tests skipped, {reason}", yellow=True, bold=True)
+        mend = HOW_TO if reason == "no ComfyUI" else HOW_TO_BROWSER
+        line = f"NOT TRIED IN COMFYUI: {count} tests skipped, {reason}. {mend}."
+        terminalreporter.write_line(line, yellow=True, bold=True)
 
 
 _SKIPPED = pytest.StashKey[dict[str, int]]()

@@ -10,6 +10,7 @@ import sys
 from fractions import Fraction
 from pathlib import Path
 
+import av
 import numpy as np
 import pytest
 import torch
@@ -328,3 +329,18 @@ def test_any_sound_becomes_a_prompt(
     if rate == 44100:
         expected = to_stereo(sound.float() / 32768)[:, int(count * share) :][:, :samples]
         assert torch.equal(prompt, fit(expected, samples, pad="start"))
+
+
+def test_gaps_are_silence_and_jumps_of_the_clock_are_not(tmp_path: Path) -> None:
+    for gap, length in ((0.5, 2.5), (3600, 2)):
+        with av.open(str(tmp_path / "a.mka"), "w", format="matroska") as out:
+            stream = out.add_stream("pcm_s16le", rate=8000)
+            stream.layout, stream.format = "mono", "s16"
+            for start in (0, 1 + gap):
+                frame = av.AudioFrame.from_ndarray(np.full((1, 8000), 1000, np.int16), format="s16", layout="mono")
+                frame.sample_rate, frame.time_base, frame.pts = 8000, Fraction(1, 8000), round(start * 8000)
+                out.mux(stream.encode(frame))
+            out.mux(stream.encode(None))
+        sound = read_audio(tmp_path / "a.mka", sample_rate=8000)
+        assert sound.shape[1] == length * 8000
+        assert int((sound[0] == 0).sum()) == round((length - 2) * 8000)
