@@ -92,12 +92,14 @@ def component_tensors(
     *,
     dtype: torch.dtype | Mapping[str, torch.dtype] | None = None,
     fold: bool = True,
+    on_tensor: OnBytes | None = None,
 ) -> dict[str, Tensor]:
     """A component's weights under its module's own names; dead weights left out.
 
     Weight norm is folded; with fold=False both tensors stay, as weight_g and weight_v. Tensors that need no
     change are the given ones, not copies. dtype is one type, or one for each name (8-bit ones are left to the
     module, which scales as it rounds); None keeps the file's type (float32 if it mixes several).
+    on_tensor(done, all) is told of each tensor, and may raise to cancel.
     Raises CheckpointError for missing or misshapen keys, for NaN, and for numbers too large for dtype.
     """
     wanted = slots(name, config)
@@ -107,7 +109,9 @@ def component_tensors(
     live = [s for s in wanted if s.name is not None]
     dtype = dtype or stored_dtype(name, tensors, config)
     out: dict[str, Tensor] = {}
-    for slot in live:
+    for i, slot in enumerate(live):
+        if on_tensor is not None:
+            on_tensor(i, len(live))
         target, value = slot.name or "", tensors[slot.key]
         kept = dtype[target] if isinstance(dtype, Mapping) else dtype
         kept = value.dtype if kept.itemsize == 1 else kept
@@ -130,20 +134,27 @@ def stored_dtype(name: str, tensors: Mapping[str, Tensor], config: ModelConfig) 
 
 
 def load_component(
-    name: str, tensors: Mapping[str, Tensor], config: ModelConfig, *, dtype: torch.dtype | None = None, **options: Any
+    name: str,
+    tensors: Mapping[str, Tensor],
+    config: ModelConfig,
+    *,
+    dtype: torch.dtype | None = None,
+    on_tensor: OnBytes | None = None,
+    **options: Any,
 ) -> nn.Module:
     """One of COMPONENTS with its weights, on the CPU, in evaluation mode, without gradients.
 
     Weights that need no change stay memory-mapped; the others are converted one by one to the types that the
     module was built with. options (operations, attention, compute_dtype): as in the component's constructor.
-    dtype None is the file's type, or with operations their choice. Raises as component_tensors does.
+    dtype None is the file's type, or with operations their choice. on_tensor and errors: as component_tensors.
     """
     if dtype is None and "operations" not in options:
         dtype = stored_dtype(name, tensors, config)
     module = build(name, config, dtype=dtype, **options)
     _drop_dead(name, module)
     types = {key: value.dtype for key, value in module.state_dict(keep_vars=True).items()}
-    module.load_state_dict(component_tensors(name, tensors, config, dtype=types), strict=True, assign=True)
+    state = component_tensors(name, tensors, config, dtype=types, on_tensor=on_tensor)
+    module.load_state_dict(state, strict=True, assign=True)
     return _finish(module)
 
 

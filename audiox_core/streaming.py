@@ -101,19 +101,25 @@ class Stream:
             # What lay in the slots' memory before may still be computed with.
             self.copying.wait_stream(torch.cuda.current_stream(self.device))
         hook_class = _hook_class(self.hooks)
-        for number, block in enumerate(self.blocks):
-            self.stack.callback(self.packed[number].rest)
-            self.stack.callback(self.hooks.remove_hook_from_module, block)
-            self.hooks.add_hook_to_module(block, hook_class(self, number))
+        try:
+            for number, block in enumerate(self.blocks):
+                self.stack.callback(self.packed[number].rest)
+                self.stack.callback(self.hooks.remove_hook_from_module, block)
+                self.hooks.add_hook_to_module(block, hook_class(self, number))
+        except BaseException:
+            self.stack.close()
+            raise
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if self.copying is not None:
-            self.copying.synchronize()  # a copy under way must not outlive its slot
-        self.stack.close()
-        self.slots.clear()
+        try:
+            if self.copying is not None:
+                self.copying.synchronize()  # a copy under way must not outlive its slot
+        finally:
+            self.stack.close()
+            self.slots.clear()
 
     def fetch(self, number: int, busy: int | None = None) -> int:
         """Starts to copy a block, unless it is there, into a slot that is not the busy one; returns its slot."""

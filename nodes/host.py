@@ -15,8 +15,8 @@ import torch
 
 from ..audiox_core.errors import nearest
 from ..audiox_core.machine import Machine
-from ..audiox_core.plan import TILES
-from ..audiox_core.precision import Format, name_of
+from ..audiox_core.plan import TILES, Plan
+from ..audiox_core.precision import Format, formats, name_of
 
 FOLDER = "audiox"
 CHECKPOINT_FOLDERS = (FOLDER, "checkpoints", "diffusion_models")
@@ -178,18 +178,29 @@ def machine() -> Machine:
     )
 
 
-def model_format(parameters: int, stored: torch.dtype) -> Format:
-    """What ComfyUI, with its options and this device, keeps a model of so many parameters in: float16 where it can."""
-    dtype = comfy.model_management.unet_dtype(
-        model_params=parameters, supported_dtypes=list(COMPUTE_DTYPES), weight_dtype=stored
-    )
-    return Format(name_of(dtype), name_of(dtype))
+def component_formats(plan: Plan, parameters: int, stored: torch.dtype, *, auto: bool) -> dict[str, Format]:
+    """What each component's weights are kept in and multiply in, on the devices where ComfyUI puts them.
 
-
-def computable(format: Format) -> Format:
-    """A format as it is, or multiplying in a type that the device is good at."""
+    The plan decides; with auto, for the model, ComfyUI does, by its options, the model's parameters and stored type.
+    """
     mm = comfy.model_management
-    cast = mm.unet_manual_cast(format.storage_dtype, mm.get_torch_device(), list(COMPUTE_DTYPES))
+    devices = {"dit": mm.get_torch_device(), "autoencoder": mm.vae_device()}
+    on_cpu = formats(plan.precision, on_cpu=True)
+    out = {}
+    for part, place in plan.places.items():
+        device, format = devices.get(part, mm.text_encoder_device()), place.format
+        if is_cpu(device) and plan.device != "cpu":
+            format = on_cpu[part]
+        elif part == "dit" and auto and plan.device != "cpu":
+            dtype = mm.unet_dtype(model_params=parameters, supported_dtypes=list(COMPUTE_DTYPES), weight_dtype=stored)
+            format = Format(name_of(dtype), name_of(dtype))
+        out[part] = format if format.casts and part != "dit" else _computable(format, device)
+    return out
+
+
+def _computable(format: Format, device: torch.device) -> Format:
+    """A format as it is, or multiplying in a type that the device is good at."""
+    cast = comfy.model_management.unet_manual_cast(format.storage_dtype, device, list(COMPUTE_DTYPES))
     return Format(format.storage, format.storage if cast is None else name_of(cast))
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -19,7 +19,6 @@ from .schema import schema
 
 DEMO = "demo (random weights, noise)"
 AUTO = "auto"
-PARTS = 4  # what the progress bar counts: the plan, the smaller networks, the text encoder, the transformer
 
 
 class AudioXLoad(io.ComfyNode):
@@ -143,8 +142,7 @@ def load(checkpoint: str, text_encoder: str, precision: str, offload: str, max_v
     from .model import make_model, make_vae
 
     name, config, tensors, source = open_checkpoint(checkpoint)
-    tell = host.progress()
-    tell(0, PARTS)
+    host.check_interrupted()
     check_tensors(tensors, config, source)
     sizes = component_sizes(config)
     plan = make_plan(
@@ -155,20 +153,16 @@ def load(checkpoint: str, text_encoder: str, precision: str, offload: str, max_v
         max_vram_gb=max_vram_gb or None,
         dims=Dimensions.from_config(config),
     )
-    formats = {part: place.format for part, place in plan.places.items()}
-    if precision == AUTO and plan.device != "cpu":
-        formats["dit"] = host.model_format(sizes["dit"], next(iter(tensors.values())).dtype)
-    formats["dit"] = host.computable(formats["dit"])
-    tell(1, PARTS)
+    stored = next(iter(tensors.values())).dtype
+    formats = host.component_formats(plan, sizes["dit"], stored, auto=precision == AUTO)
+    tell = progress_by_size(sizes)
     video, audio, autoencoder = (
-        load_component(part, tensors, config, **formats[part].options(part))
+        load_component(part, tensors, config, on_tensor=tell(part), **formats[part].options(part))
         for part in ("video", "audio", "autoencoder")
     )
-    tell(2, PARTS)
     encoders = Encoders(config, formats, video=host.encoder_patcher(video), audio=host.encoder_patcher(audio))
-    text_type = formats["text"].storage_dtype
+    text_type = formats["text"].compute_dtype  # transformers' layers don't cast
     encoders.add_text(*load_text(name, text_encoder, config, text_type, download=is_released(checkpoint)))
-    tell(3, PARTS)
     vae = make_vae(autoencoder, config, formats["autoencoder"])
     model = make_model(
         tensors,
@@ -176,11 +170,29 @@ def load(checkpoint: str, text_encoder: str, precision: str, offload: str, max_v
         encoders.empty_tokens(),
         format=formats["dit"],
         budget=weight_budget(offload, max_vram_gb, plan.places["dit"].activations),
+        on_tensor=tell("dit"),
     )
-    tell(4, PARTS)
     places = {part: replace(place, format=formats[part]) for part, place in plan.places.items()}
     text = report(replace(plan, places=places), host.machine())
     return model, encoders, vae, f"{notice(name)}\n{text}"
+
+
+def progress_by_size(sizes: Mapping[str, int]) -> Callable[[str], host.Done]:
+    """For each component a function (done, all) that moves one bar, in which it takes room by its size."""
+    order = ("video", "audio", "autoencoder", "dit")
+    whole = sum(sizes[part] for part in order)
+    tell = host.progress()
+
+    def of(component: str) -> host.Done:
+        before = sum(sizes[part] for part in order[: order.index(component)])
+
+        def told(done: int, total: int) -> None:
+            # The last tensor, too, ends the bar: it is reported before it is read.
+            tell(before + sizes[component] * (done + 1) // total, whole)
+
+        return told
+
+    return of
 
 
 def weight_budget(offload: str, max_vram_gb: float, activations: int) -> float | None:

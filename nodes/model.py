@@ -160,11 +160,13 @@ class Budgeted(comfy.model_patcher.ModelPatcher):
         return super().partially_load(device_to, extra_memory, force_patch_weights=force_patch_weights)
 
 
-def transformer_weights(tensors: Mapping[str, Tensor], config: ModelConfig, format: Format) -> dict[str, Tensor]:
+def transformer_weights(
+    tensors: Mapping[str, Tensor], config: ModelConfig, format: Format, on_tensor: host.Done | None = None
+) -> dict[str, Tensor]:
     """The transformer's weights by its own names, in the types that it keeps them in; norms and the like in float32."""
     like = build("dit", config, dtype=format.storage_dtype, compute_dtype=format.compute_dtype)
     types = {name: parameter.dtype for name, parameter in like.named_parameters()}
-    weights = component_tensors("dit", tensors, config, dtype=types)
+    weights = component_tensors("dit", tensors, config, dtype=types, on_tensor=on_tensor)
     # The core leaves 8 bits to layers that scale. ComfyUI's patches (LoRA) see weights as they are, so these don't.
     return {name: weight.to(types[name]) for name, weight in weights.items()}
 
@@ -176,6 +178,7 @@ def make_model(
     *,
     format: Format,
     budget: float | None,
+    on_tensor: host.Done | None = None,
 ) -> Any:
     """AudioX as a MODEL from a checkpoint's tensors. budget: see AudioX.audiox_budget; infinity keeps all of it."""
     dtype, compute = format.storage_dtype, format.compute_dtype
@@ -183,7 +186,8 @@ def make_model(
     host_config.set_inference_dtype(dtype, compute if format.casts else None)
     model = AudioX(host_config, config, format, empty)
     model.audiox_budget = budget
-    model.diffusion_model.load_state_dict(transformer_weights(tensors, config, format), strict=True, assign=True)
+    weights = transformer_weights(tensors, config, format, on_tensor)
+    model.diffusion_model.load_state_dict(weights, strict=True, assign=True)
     model.diffusion_model.requires_grad_(False)
     archive = getattr(comfy.model_management, "archive_model_dtypes", None)
     if archive is not None:

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from tests.comfyui import shipped
 from tests.comfyui.browser import ComfyPage
 from tests.comfyui.convert import to_prompt
-from tests.comfyui.server import REPO
+from tests.comfyui.server import ComfyServer
 
-WORKFLOWS = sorted((REPO / "workflows").glob("*.json"))
+
+@pytest.fixture(scope="module", autouse=True)
+def input_files(comfy: ComfyServer) -> None:
+    """What the workflows load is there before the page asks for the lists of files: newer pages mark missing ones."""
+    shipped.make_inputs(comfy, map(shipped.read, shipped.PATHS))
 
 
 def test_the_page_starts_without_errors_of_ours(page: ComfyPage) -> None:
@@ -28,9 +32,9 @@ def test_every_node_can_be_added(page: ComfyPage, info: dict[str, Any]) -> None:
     assert page.errors == []
 
 
-@pytest.mark.parametrize("path", WORKFLOWS, ids=lambda path: path.stem)
+@pytest.mark.parametrize("path", shipped.PATHS, ids=lambda path: path.stem)
 def test_workflow_loads(page: ComfyPage, info: dict[str, Any], path: Path) -> None:
-    workflow = json.loads(path.read_text(encoding="utf-8"))
+    workflow = shipped.read(path)
     page.errors.clear()
     assert page.load(workflow) == []
     assert len(page.serialize()["nodes"]) == len(workflow["nodes"])

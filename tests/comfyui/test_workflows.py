@@ -2,64 +2,33 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
-from typing import Any
 
 import av
 import numpy as np
 import pytest
 
-from tests.comfyui.convert import to_prompt
-from tests.comfyui.graphs import demo_checkpoint, downstream
+from tests.comfyui import shipped
+from tests.comfyui.graphs import downstream
 from tests.comfyui.media_files import (
-    make_image,
-    make_sound,
-    make_video,
     picture_packets,
     picture_seconds,
     read_sound,
     stream_kinds,
 )
-from tests.comfyui.model_files import make_t5_base
 from tests.comfyui.result import Result
-from tests.comfyui.server import REPO, ComfyServer, Prompt
+from tests.comfyui.server import ComfyServer, Prompt
 
-WORKFLOWS = sorted((REPO / "workflows").glob("*.json"))
-STEPS = 4
 SAMPLE_RATE = 44100
-SOURCE_SECONDS = 4.0  # of the video and the sound that are made for the loaders
-LOADERS = {  # class: (folder, maker) of the file that its first widget names
-    "LoadVideo": ("input", make_video),
-    "LoadAudio": ("input", make_sound),
-    "LoadImage": ("input", make_image),
-    "CLIPLoader": ("models/text_encoders", make_t5_base),
-}
-
-
-def prepare(comfy: ComfyServer, workflow: dict[str, Any]) -> Prompt:
-    """API prompt of a workflow with the demo model and few steps; the files that it loads are made here."""
-    for node in workflow["nodes"]:
-        if node["type"] in LOADERS:
-            folder, make = LOADERS[node["type"]]
-            make(comfy.base / folder / node["widgets_values"][0])
-    info = comfy.object_info()
-    prompt = to_prompt(workflow, info)
-    for node in prompt.values():
-        if node["class_type"] == "AudioXLoad":
-            node["inputs"] |= {"checkpoint": demo_checkpoint(info), "text_encoder": "auto"}
-        if isinstance(node["inputs"].get("steps"), int):
-            node["inputs"]["steps"] = STEPS
-    return prompt
 
 
 def test_there_are_workflows() -> None:
-    assert len(WORKFLOWS) >= 10
+    assert len(shipped.PATHS) >= 10
 
 
-@pytest.mark.parametrize("path", WORKFLOWS, ids=lambda path: path.stem)
+@pytest.mark.parametrize("path", shipped.PATHS, ids=lambda path: path.stem)
 def test_workflow_runs_and_its_files_are_right(comfy: ComfyServer, path: Path) -> None:
-    prompt = prepare(comfy, json.loads(path.read_text(encoding="utf-8")))
+    prompt = shipped.quick_prompt(comfy, shipped.read(path))
     result = comfy.run(prompt, timeout=400).check()
     outputs = [key for key, node in prompt.items() if node["class_type"] in CHECKS]
     assert outputs, "the workflow writes nothing that this test knows"
@@ -117,10 +86,10 @@ def wanted_seconds(prompt: Prompt, key: str) -> float:
     before = {name: node["inputs"] for name, node in prompt.items() if key in downstream(prompt, name)}
     kinds = {prompt[name]["class_type"]: inputs for name, inputs in before.items()}
     if "VAEEncodeAudio" in kinds:
-        return SOURCE_SECONDS
+        return shipped.SOURCE_SECONDS
     seconds = (kinds.get("AudioXEmptyLatent") or kinds["EmptyLatentAudio"])["seconds"]
     if isinstance(seconds, list):  # what AudioXEncodeVideo looked at; of a still, as much as it was asked for
-        return SOURCE_SECONDS if "LoadVideo" in kinds else kinds["AudioXEncodeVideo"]["seconds"]
+        return shipped.SOURCE_SECONDS if "LoadVideo" in kinds else kinds["AudioXEncodeVideo"]["seconds"]
     return seconds
 
 

@@ -1,0 +1,52 @@
+"""The shipped workflows: their files, what they load, and their form for a quick run with the demo model."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from tests.comfyui.convert import to_prompt
+from tests.comfyui.graphs import Prompt, demo_checkpoint
+from tests.comfyui.media_files import make_image, make_sound, make_video
+from tests.comfyui.model_files import make_t5_base
+from tests.comfyui.server import REPO, ComfyServer
+
+PATHS = sorted((REPO / "workflows").glob("*.json"))
+STEPS = 4
+SOURCE_SECONDS = 4.0  # of the video and the sound that are made for the loaders
+LOADERS = {  # class: (folder, maker) of the file that its first widget names
+    "LoadVideo": ("input", make_video),
+    "LoadAudio": ("input", make_sound),
+    "LoadImage": ("input", make_image),
+    "CLIPLoader": ("models/text_encoders", make_t5_base),
+}
+
+
+def read(path: Path) -> dict[str, Any]:
+    """A workflow file's content."""
+    return json.loads(path.read_text(encoding="utf-8"))
+
+
+def make_inputs(comfy: ComfyServer, workflows: Iterable[dict[str, Any]]) -> None:
+    """Make the files that these workflows load, where they do not exist yet."""
+    for node in (node for workflow in workflows for node in workflow["nodes"]):
+        if node["type"] in LOADERS:
+            folder, make = LOADERS[node["type"]]
+            path = comfy.base / folder / node["widgets_values"][0]
+            if not path.exists():
+                make(path)
+
+
+def quick_prompt(comfy: ComfyServer, workflow: dict[str, Any]) -> Prompt:
+    """API prompt of a workflow with the demo model and few steps; the files that it loads exist then."""
+    make_inputs(comfy, [workflow])
+    info = comfy.object_info()
+    prompt = to_prompt(workflow, info)
+    for node in prompt.values():
+        if node["class_type"] == "AudioXLoad":
+            node["inputs"] |= {"checkpoint": demo_checkpoint(info), "text_encoder": "auto"}
+        if isinstance(node["inputs"].get("steps"), int):
+            node["inputs"]["steps"] = STEPS
+    return prompt
