@@ -14,7 +14,8 @@ from torch import Tensor
 
 from audiox_core.checkpoint import expected_keys
 from audiox_core.conditioning.text import TextEncoder
-from audiox_core.config import BACKBONES, ModelConfig, Section, TextConfig, parse_config
+from audiox_core.config import BACKBONES, ModelConfig, TextConfig, parse_config
+from audiox_core.section import Section
 from tests.golden import weights
 
 MAKERS = {
