@@ -106,7 +106,8 @@ def test_locales_name_every_node_and_input(named: ComfyServer, language: str) ->
     for node_id, info in ours(named.object_info(), named.pack_name).items():
         inputs = {name for section in ("required", "optional") for name in info["input_order"].get(section, [])}
         assert names[node_id]["display_name"], node_id
-        assert set(names[node_id]["inputs"]) == inputs, node_id
+        # The widget that ComfyUI's page adds to a seed can have a name too.
+        assert set(names[node_id]["inputs"]) - {"control_after_generate"} == inputs, node_id
 
 
 def test_workflows_are_in_the_template_browser(named: ComfyServer) -> None:

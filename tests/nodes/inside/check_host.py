@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import os
+import shutil
 import sys
+from pathlib import Path
 from typing import Any
 
-from pack import DEMO, demo, encode_video, module, near, node, prompt, sample
+from pack import DEMO, demo, encode_video, module, near, node, prompt, raises, sample
+
+GOLDEN_CONFIG = Path(__file__).parents[2] / "golden" / "audiox" / "config.json"
 
 
 def check_attention_is_the_core_s() -> None:
@@ -168,3 +173,35 @@ def check_loading_says_what_is_wrong() -> None:
     assert text.startswith("AudioX Load: text encoder 't5.safetensors' is not")
     assert "the sound is noise" in demo()[3]
     assert "precision" in demo()[3]
+
+
+def check_checkpoints_in_the_model_folders() -> None:
+    import folder_paths
+
+    import nodes
+
+    config = demo()[1].config
+    core = module("audiox_core.demo")
+    folder = Path(folder_paths.get_folder_paths("audiox")[0]) / "Mini"
+    write = module("audiox_core.checkpoint").write_tensors
+    write(core.demo_tensors(config), folder / "model.safetensors")
+    shutil.copy(GOLDEN_CONFIG, folder / "config.json")
+    texts = Path(folder_paths.get_folder_paths("text_encoders")[0])
+    write(core.demo_text_tensors(config), texts / "mini.safetensors")
+    load = nodes.NODE_CLASS_MAPPINGS["AudioXLoad"]
+    options = next(entry for entry in load.define_schema().inputs if entry.id == "checkpoint").options
+    assert options[-1] == DEMO
+    assert os.path.join("Mini", "model.safetensors") in options
+    given = {"precision": "fp32", "offload": "auto", "max_vram_gb": 0.0}
+    for name in ("Mini/model.safetensors", "Mini\\model.safetensors"):
+        assert load.validate_inputs(checkpoint=name, text_encoder="auto") is True
+    model, encoders, _, text = node("AudioXLoad")(checkpoint=name, text_encoder="auto", **given)
+    near(sample(model=model), sample())
+    assert text.startswith("Mini") or text.startswith("model")
+    missing = module("audiox_core.errors").ModelNotFound
+    raises(missing, "AudioX Load: ", lambda: node("AudioXEncodeText")(encoders=encoders, text="rain"))
+    with_text = node("AudioXLoad")(checkpoint=name, text_encoder="mini.safetensors", **given)[1]
+    assert with_text.text is not None
+    before = load.fingerprint_inputs(checkpoint=name, text_encoder="auto", **given)
+    os.utime(folder / "model.safetensors", (1, 1))
+    assert load.fingerprint_inputs(checkpoint=name, text_encoder="auto", **given) != before
