@@ -97,7 +97,8 @@ def dit_activations(dims: Dimensions, format: Format, latents: int, batch: int) 
     scores = rows * dims.heads * length * max(length, m) * 8  # only where no fused kernel applies
     attention = numbers * (20 + 8 * h) + scores
     context = (2 + rows) * dims.depth * m * 2 * dims.context * h
-    return max(feed_forward, attention) + context
+    cast = 8 * dims.width**2 * h if format.casts else 0  # the largest matrix, while it is used
+    return max(feed_forward, attention) + context + cast
 
 
 def wave_activations(
@@ -108,7 +109,8 @@ def wave_activations(
     at_once = latents if tile is None or tile >= latents else min(tile + 2 * halo, latents)
     level = batch * at_once * dims.ratio * dims.wave_channels * format.compute_dtype.itemsize
     whole = batch * latents * dims.ratio * 2 * 4  # the waveform
-    return round(level * units * WORKSPACE) + whole
+    cast = 2048 * dims.wave_channels**2 * format.compute_dtype.itemsize if format.casts else 0  # the largest weight
+    return round(level * units * WORKSPACE) + whole + cast
 
 
 def activations(

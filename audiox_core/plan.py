@@ -17,6 +17,8 @@ KEEP_FIRST = ("dit", "autoencoder", "text", "video", "audio")  # what a device w
 TILES: tuple[int | None, ...] = (None, 128, 64, 32, 16, 8)  # latents; None is the whole length
 LEAST_TILE = 32  # smaller ones spare little beside the weights and compute their halo over and over
 VRAM_SHARE, RAM_SHARE = 0.9, 0.8
+# What computing on a CPU takes beside weights and activations: libraries, and weights reordered for them (measured).
+CPU_EXTRA = 500_000_000
 PRECISIONS = ("auto", *DTYPES)
 OFFLOADS = ("auto", "on", "off")
 
@@ -144,7 +146,7 @@ def _arrange(task: _Task, offload: str) -> tuple[dict[str, Place], int]:
 
 
 def _on_cpu(task: _Task) -> dict[str, Place]:
-    room = task.budget - sum(task.bytes(name) for name in COMPONENTS)
+    room = task.budget - CPU_EXTRA - sum(task.bytes(name) for name in COMPONENTS)
     return {name: task.tiled(name, "cpu", room) for name in COMPONENTS}
 
 
@@ -239,7 +241,7 @@ def _judge(
     if machine.kind == "cpu":
         # At least tiles and formats may differ, but all weights and the work must fit: a little over the budget is
         # still worth a try.
-        peak = ram = sum(p.bytes for p in places.values()) + max(p.activations for p in places.values())
+        peak = ram = sum(p.bytes for p in places.values()) + max(p.activations for p in places.values()) + CPU_EXTRA
         if ram > machine.ram_available:
             mend = "Close other programs" + ("" if precision == "fp8" else ", or choose precision fp8")
             problems.append(f"{_gb(ram)} of RAM are needed and {_gb(machine.ram_available)} are available. {mend}.")

@@ -185,19 +185,17 @@ def sizes_table() -> str:
     return "\n".join(lines)
 
 
-def table(found: dict[str, dict[str, float]]) -> str:
-    lines = ["| | " + " | ".join(COLUMNS) + " |", "|---|" + "---:|" * len(COLUMNS)]
-    for name, row in found.items():
-        cells = []
-        for column in COLUMNS:
-            if column not in row:
-                cells.append("none")
-            elif column in ("planned", "device peak", "RAM peak"):
-                cells.append(f"{row[column] / 1e9:.2f} GB")
-            else:
-                cells.append(f"{row[column]:.2f} s")
-        lines.append(f"| {name} | " + " | ".join(cells) + " |")
-    return "\n".join(lines)
+def line(name: str, row: dict[str, float]) -> str:
+    """A row of the table."""
+    cells = []
+    for column in COLUMNS:
+        if column not in row:
+            cells.append("none")
+        elif column in ("planned", "device peak", "RAM peak"):
+            cells.append(f"{row[column] / 1e9:.2f} GB")
+        else:
+            cells.append(f"{row[column]:.2f} s")
+    return f"| {name} | " + " | ".join(cells) + " |"
 
 
 def main() -> None:
@@ -211,17 +209,18 @@ def main() -> None:
         return
     machine: Machine = measure()
     print(f"{machine.name}, {torch.get_num_threads()} CPU threads, torch {torch.__version__}\n\n{sizes_table()}\n")
+    print("| | " + " | ".join(COLUMNS) + " |\n|---|" + "---:|" * len(COLUMNS), flush=True)
     found = {}
     for name in args.only:
         command = [sys.executable, __file__, "--row", name]
         found[name] = json.loads(subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout)
-    print(table(found))
+        print(line(name, found[name]), flush=True)
+        if args.json:
+            args.json.write_text(json.dumps(found, indent=1), encoding="utf-8")
     if machine.kind == "cpu":
         print(
             "\nGPU columns: not measured. Device peaks are counted while the CPU plays the card, times are the CPU's."
         )
-    if args.json:
-        args.json.write_text(json.dumps(found, indent=1), encoding="utf-8")
 
 
 if __name__ == "__main__":
