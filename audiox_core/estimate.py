@@ -113,6 +113,11 @@ def wave_activations(
     return round(level * units * WORKSPACE) + whole + cast
 
 
+def pinned_extra(size: int) -> int:
+    """What page-locked memory of that size wastes: torch makes it in powers of two."""
+    return (1 << (size - 1).bit_length()) - size
+
+
 def activations(
     component: str, dims: Dimensions, format: Format, *, latents: int, batch: int, tile: int | None = None
 ) -> int:

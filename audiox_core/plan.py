@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from .errors import InputError, OutOfMemory, nearest
-from .estimate import Dimensions, DiTBytes, activations, dit_bytes
+from .estimate import Dimensions, DiTBytes, activations, dit_bytes, pinned_extra
 from .machine import Machine
 from .precision import DTYPES, Format, formats
 
@@ -239,9 +239,8 @@ def _judge(
     problems: list[str] = []
     warnings: list[str] = []
     if machine.kind == "cpu":
-        # At least tiles and formats may differ, but all weights and the work must fit: a little over the budget is
-        # still worth a try.
-        peak = ram = sum(p.bytes for p in places.values()) + max(p.activations for p in places.values()) + CPU_EXTRA
+        work = max(p.activations for p in places.values())
+        peak = ram = sum(p.bytes for p in places.values()) + work + CPU_EXTRA
         if ram > machine.ram_available:
             mend = "Close other programs" + ("" if precision == "fp8" else ", or choose precision fp8")
             problems.append(f"{_gb(ram)} of RAM are needed and {_gb(machine.ram_available)} are available. {mend}.")
@@ -291,11 +290,6 @@ def _ram(places: Mapping[str, Place]) -> int:
     waiting = sum(p.bytes for p in places.values() if p.where != "device")
     working = max((p.activations for p in places.values() if p.where == "cpu"), default=0)
     return max(waiting + working, *(p.bytes for p in places.values()))
-
-
-def pinned_extra(size: int) -> int:
-    """Page-locked memory comes in powers of two."""
-    return (1 << (size - 1).bit_length()) - size
 
 
 def spread(count: int, depth: int) -> tuple[int, ...]:

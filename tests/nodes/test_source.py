@@ -117,7 +117,7 @@ def test_only_three_files_know_the_host(name: str) -> None:
 @pytest.mark.parametrize("name", sorted(set(TREES) - {"host.py"}))
 def test_folders_progress_and_interruption_are_in_one_file(name: str) -> None:
     text = (NODES / name).read_text(encoding="utf-8")
-    for word in ("folder_paths", "ProgressBar", "interrupted", "load_models_gpu"):
+    for word in ("folder_paths", "ProgressBar", "throw_exception", "load_models_gpu"):
         assert word not in text, word
 
 
