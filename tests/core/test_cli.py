@@ -24,9 +24,7 @@ def loaded_once(pipe: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     from audiox_core import loading
 
     real = loading.load_pipeline
-    monkeypatch.setattr(
-        loading, "load_pipeline", lambda name, **kw: pipe if str(name) == "demo" else real(name, **kw)
-    )
+    monkeypatch.setattr(loading, "load_pipeline", lambda name, **kw: pipe if str(name) == "demo" else real(name, **kw))
 
 
 def make(*arguments: object) -> int:
