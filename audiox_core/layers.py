@@ -18,9 +18,15 @@ Rotary = tuple[Tensor, Tensor]
 ROTARY_BASE = 10000.0
 
 
+def repeat_heads(q: Tensor, k: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
+    """Keys and values with a head for each query head: key head j serves query heads j H / Hkv onwards (grouped)."""
+    groups = q.shape[1] // k.shape[1]
+    return (k, v) if groups == 1 else (k.repeat_interleave(groups, dim=1), v.repeat_interleave(groups, dim=1))
+
+
 def torch_attention(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
-    """Softmax attention by torch's fused kernel; key head j serves query heads j H / Hkv onwards (grouped)."""
-    return F.scaled_dot_product_attention(q, k, v, enable_gqa=k.shape[1] != q.shape[1])
+    """Softmax attention by torch's fused kernel."""
+    return F.scaled_dot_product_attention(q, *repeat_heads(q, k, v))
 
 
 def rotary_table(length: int, dims: int, device: torch.device) -> Rotary:

@@ -25,6 +25,7 @@ from ..audiox_core.config import AudioConfig, ModelConfig, TextConfig, VideoConf
 from ..audiox_core.dit import DiffusionTransformer
 from ..audiox_core.estimate import Dimensions, dit_activations, wave_activations
 from ..audiox_core.keys import build
+from ..audiox_core.layers import repeat_heads
 from ..audiox_core.picture import latent_picture
 from ..audiox_core.precision import Format
 from . import host
@@ -44,9 +45,7 @@ def _attention_options(options: dict[str, Any]) -> Iterator[None]:
 
 def host_attention(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
     """ComfyUI's attention for the core's networks: (B, H, L, d), (B, Hkv, M, d) twice -> (B, H, L, d)."""
-    groups = q.shape[1] // k.shape[1]
-    if groups > 1:  # not every kernel of the host knows grouped heads
-        k, v = k.repeat_interleave(groups, dim=1), v.repeat_interleave(groups, dim=1)
+    k, v = repeat_heads(q, k, v)  # not every kernel of the host knows grouped heads
     # Looked up at each call: patches replace it.
     attention = comfy.ldm.modules.attention.optimized_attention
     options = _options.get({})

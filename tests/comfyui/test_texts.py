@@ -47,3 +47,25 @@ def test_templates_are_listed_and_served_with_their_pictures(comfy: ComfyServer)
         served = comfy.get(f"/api/workflow_templates/{PACK_NAME}/{name}.json")
         assert served == json.loads((REPO / f"workflows/{name}.json").read_text(encoding="utf-8"))
         assert comfy.get(f"/api/workflow_templates/{PACK_NAME}/{name}.jpg")[:2] == b"\xff\xd8"
+
+
+def test_the_released_model_has_one_name_before_and_after_its_download(comfy: ComfyServer) -> None:
+    """Workflows store it; the tooltip says whether a run would download it."""
+
+    def entry() -> tuple[list[str], str]:
+        kind, options = comfy.object_info()["AudioXLoad"]["input"]["required"]["checkpoint"]
+        return (kind if isinstance(kind, list) else options["options"]), options["tooltip"]
+
+    names, tooltip = entry()
+    assert "AudioX" in names
+    assert "AudioX: not here yet; running the graph downloads it" in tooltip
+    file = comfy.base / "models/audiox/AudioX/model.safetensors"
+    file.parent.mkdir(parents=True)
+    file.touch()
+    try:
+        names, tooltip = entry()
+        assert "AudioX" in names
+        assert "downloads" not in tooltip
+    finally:
+        file.unlink()
+        file.parent.rmdir()
