@@ -26,9 +26,10 @@ from audiox_core.layers import rotary_table
 LATENTS, TOKENS = 236, 471
 
 
-def build(depth: int) -> DiffusionTransformer:
-    """Full-size network with random weights of order one through every layer."""
+def build(depth: int) -> tuple[DiffusionTransformer, DiffusionTransformer]:
+    """A full-size network with random weights of order one through every layer; the same on torch.nn's layers."""
     config = replace(parse_config(BASE_CONFIG).dit, depth=depth)
+    plain = DiffusionTransformer(config, device="meta", operations=torch.nn).eval().requires_grad_(False)
     network = DiffusionTransformer(config, device="meta").to_empty(device="cpu").eval().requires_grad_(False)
     generator = torch.Generator().manual_seed(0)
     for name, weight in network.named_parameters():
@@ -36,7 +37,8 @@ def build(depth: int) -> DiffusionTransformer:
             weight.normal_(0, weight[0].numel() ** -0.5, generator=generator)
         else:
             weight.fill_(1.0 if "norm" in name and name.endswith("weight") else 0.0)
-    return network
+    plain.load_state_dict(network.state_dict(), assign=True)
+    return network, plain
 
 
 def attend(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
@@ -85,31 +87,36 @@ def main() -> None:
     parser.add_argument("--depth", type=int, default=24)
     parser.add_argument("--rounds", type=int, default=5)
     args = parser.parse_args()
-    network = build(args.depth)
+    network, plain = build(args.depth)
     generator = torch.Generator().manual_seed(1)
     x = torch.randn(1, 64, LATENTS, generator=generator)
     tokens = torch.randn(1, TOKENS, 768, generator=generator)
     t = torch.tensor([0.7])
-    ours = GuidedVelocity(network, tokens, scale=7.0)
-    a, b = ours(x, t), straightforward(network, x, t, tokens, 7.0)
-    difference = ((a - b).norm() / b.norm()).item()
-    times: dict[str, list[float]] = {"ours": [], "straightforward": []}
+    guided, guided_plain = (GuidedVelocity(net, tokens, scale=7.0) for net in (network, plain))
+    ways = {
+        "straightforward": lambda: straightforward(plain, x, t, tokens, 7.0),
+        "ours": lambda: guided(x, t),
+        "ours on torch.nn.Linear": lambda: guided_plain(x, t),
+    }
+    reference = ways["straightforward"]()
+    differences = {name: ((step() - reference).norm() / reference.norm()).item() for name, step in ways.items()}
+    times: dict[str, list[float]] = {name: [] for name in ways}
     for _ in range(args.rounds):
-        for name, step in (
-            ("ours", lambda: ours(x, t)),
-            ("straightforward", lambda: straightforward(network, x, t, tokens, 7.0)),
-        ):
+        for name, step in ways.items():
             start = time.perf_counter()
             step()
             times[name].append(time.perf_counter() - start)
-    ratios = [p / q for p, q in zip(times["ours"], times["straightforward"], strict=True)]
     print(f"{args.depth} layers, {LATENTS} latents, guidance 7, float32, {torch.get_num_threads()} threads")
-    for name, values in times.items():
-        print(f"  {name:16s} median {statistics.median(values):7.2f} s  (min {min(values):.2f}, max {max(values):.2f})")
     print(
-        f"  ratio of each pair: median {statistics.median(ratios):.3f} (min {min(ratios):.3f}, max {max(ratios):.3f})"
+        f"{'way':24s} {'seconds':>8s} {'ratio of each pair: median':>27s} {'min':>6s} {'max':>6s} {'difference':>11s}"
     )
-    print(f"  relative difference {difference:.1e}")
+    for name, values in times.items():
+        ratios = [a / b for a, b in zip(values, times["straightforward"], strict=True)]
+        middle = statistics.median(ratios)
+        print(
+            f"{name:24s} {statistics.median(values):8.2f} {middle:27.3f} {min(ratios):6.3f} {max(ratios):6.3f} "
+            f"{differences[name]:11.1e}"
+        )
 
 
 if __name__ == "__main__":
