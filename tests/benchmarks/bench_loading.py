@@ -100,7 +100,7 @@ def copy(path: Path, config: Any, dtype: Any) -> list[Any]:
     from audiox_core.keys import build, slots
 
     modules = [build(name, config, device="cpu", dtype=dtype) for name in COMPONENTS]
-    tensors = torch.load(path)["state_dict"] if path.suffix == ".ckpt" else load_file(path)
+    tensors = torch.load(path, weights_only=True)["state_dict"] if path.suffix == ".ckpt" else load_file(path)
     for name, module in zip(COMPONENTS, modules, strict=True):
         state = {}
         for key, own in ((slot.key, slot.name) for slot in slots(name, config) if slot.name is not None):
