@@ -84,8 +84,8 @@ def test_samplers_agree_on_the_same_noise(comfy: ComfyServer, info: dict[str, An
 def test_ksampler_needs_no_model_sampling_node(comfy: ComfyServer, info: dict[str, Any]) -> None:
     sampling = Sampling(info)
     ours, theirs = sampling.latents(comfy, sampling.own(), sampling.ksampler("dpmpp_3m_sde"))
-    # Its first level is 500.00006, from which the noise tree draws slightly other numbers.
-    assert difference(ours, theirs) < 1e-3
+    # Its first level is 500, ours 500.00006, so the noise tree draws slightly other numbers: 8e-5 at the most measured.
+    assert difference(ours, theirs) < BOUND
 
 
 def test_no_negative_is_the_null_condition(comfy: ComfyServer, info: dict[str, Any]) -> None:
