@@ -7,6 +7,7 @@ computed as Python floats (double precision, no device traffic); only latents ar
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from itertools import pairwise
 from typing import Any
 
 import torch
@@ -43,7 +44,7 @@ class Run:
     @property
     def steps(self) -> list[tuple[float, float]]:
         """The (sigma, next sigma) of each step."""
-        return list(zip(self.sigmas, self.sigmas[1:], strict=False))
+        return list(pairwise(self.sigmas))
 
     def denoise(self, x: Tensor, sigma: float) -> Tensor:
         """The model's estimate of the data in x."""
