@@ -8,14 +8,14 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from .loading import load_pipeline
+    from .media.sound import Sound
     from .pipeline import Pipeline
-    from .sound import Sound
+    from .weights.open import load_pipeline
 
 __version__ = "0.1.0"
 __all__ = ["Pipeline", "Sound", "load_pipeline"]
 
-_HOMES = {"load_pipeline": "loading", "Pipeline": "pipeline", "Sound": "sound"}
+_HOMES = {"load_pipeline": "weights.open", "Pipeline": "pipeline", "Sound": "media.sound"}
 
 
 def __getattr__(name: str) -> Any:

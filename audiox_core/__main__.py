@@ -88,7 +88,7 @@ def _model_options(command: argparse.ArgumentParser) -> None:
 
 
 def _load(args: argparse.Namespace, progress: bool) -> Any:
-    from .loading import load_pipeline
+    from .weights.open import load_pipeline
 
     if args.no_half and args.dtype not in ("auto", "fp32"):
         raise InputError(f"--no-half and --dtype {args.dtype} contradict each other: drop one of them")
@@ -159,8 +159,8 @@ def generate(args: argparse.Namespace) -> None:
 
 def info(args: argparse.Namespace) -> None:
     """Prints what the machine has, and where the parts of the model would go."""
-    from .loading import plan_for
-    from .memory import report
+    from .memory.report import report
+    from .weights.open import plan_for
 
     machine, plan = plan_for(
         args.model,
@@ -176,7 +176,7 @@ def info(args: argparse.Namespace) -> None:
 
 def convert(args: argparse.Namespace) -> None:
     """Rewrites a checkpoint as safetensors."""
-    from .checkpoint import convert as rewrite
+    from .weights.load import convert as rewrite
 
     rewrite(args.source, args.target)
     print(f"{args.target}: written")

@@ -12,15 +12,15 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from .conditioning import join
-from .conditioning.text import Tokenizer, truncate
-from .config import AudioConfig, ModelConfig, TextConfig, VideoConfig
+from .conditioner import join
 from .errors import AudioXError, InputError
-from .guidance import GuidedVelocity
-from .memory import Machine, Plan
-from .offload import Residence, Step
+from .media.sound import Sound
+from .memory.report import Machine, Plan
+from .memory.residence import Residence, Step
+from .models.config import AudioConfig, ModelConfig, TextConfig, VideoConfig
+from .networks.t5 import Tokenizer, truncate
 from .sampling import sample, sampler
-from .sound import Sound
+from .sampling.guidance import GuidedVelocity
 
 log = logging.getLogger("audiox")
 
@@ -67,7 +67,7 @@ class Pipeline:
     @property
     def report(self) -> str:
         """What the machine has, and where each part of the model goes."""
-        from .memory import report
+        from .memory.report import report
 
         return report(self.plan, self.machine)
 

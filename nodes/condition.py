@@ -8,10 +8,10 @@ import torch
 from comfy_api.latest import io
 
 from ..audiox_core.errors import InputError
-from ..audiox_core.timing import Timing
+from ..audiox_core.models.timing import Timing
 from . import host
 from .encoders import Encoders
-from .keys import AUDIO, NULL, VIDEO
+from .names import AUDIO, NULL, VIDEO
 from .schema import Encoders as EncodersType
 from .schema import schema
 from .video import FRAMES, pick_frames

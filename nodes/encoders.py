@@ -8,11 +8,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ..audiox_core.conditioning.text import Tokenizer, truncate
-from ..audiox_core.config import AudioConfig, ModelConfig, TextConfig, VideoConfig
 from ..audiox_core.errors import ModelNotFound
-from ..audiox_core.estimate import Dimensions, activations
-from ..audiox_core.precision import Format
+from ..audiox_core.memory.estimate import Dimensions, activations
+from ..audiox_core.memory.formats import Format
+from ..audiox_core.models.config import AudioConfig, ModelConfig, TextConfig, VideoConfig
+from ..audiox_core.networks.t5 import Tokenizer, truncate
 from . import host
 
 

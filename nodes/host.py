@@ -14,9 +14,9 @@ import folder_paths
 import torch
 
 from ..audiox_core.errors import nearest
-from ..audiox_core.machine import Machine
-from ..audiox_core.plan import TILES, Plan
-from ..audiox_core.precision import Format, formats, name_of
+from ..audiox_core.memory.formats import Format, formats, name_of
+from ..audiox_core.memory.machine import Machine
+from ..audiox_core.memory.plan import TILES, Plan
 
 FOLDER = "audiox"
 CHECKPOINT_FOLDERS = (FOLDER, "checkpoints", "diffusion_models")

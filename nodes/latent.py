@@ -8,8 +8,8 @@ import torch
 from comfy_api.latest import io
 
 from ..audiox_core.errors import AudioXError, InputError
-from ..audiox_core.timing import Timing
-from .keys import SECONDS
+from ..audiox_core.models.timing import Timing
+from .names import SECONDS
 from .schema import schema
 
 TIMING = Timing()

@@ -105,14 +105,14 @@ class AudioXLoad(io.ComfyNode):
 
 def checkpoint_options() -> list[str]:
     """Released models (by the same name before and after their download), local files, and the demo model."""
-    from ..audiox_core.hub import RELEASED
+    from ..audiox_core.weights.hub import RELEASED
 
     return [*RELEASED, *host.checkpoints(), DEMO]
 
 
 def checkpoint_tip() -> str:
     """What the entries are, and which of them would have to be downloaded now."""
-    from ..audiox_core.hub import RELEASED, find_model
+    from ..audiox_core.weights.hub import RELEASED, find_model
 
     entries = []
     for name, released in RELEASED.items():
@@ -128,16 +128,16 @@ def checkpoint_tip() -> str:
 
 def is_released(option: str) -> bool:
     """Whether an option stands for a released model, which may be downloaded."""
-    from ..audiox_core.hub import RELEASED
+    from ..audiox_core.weights.hub import RELEASED
 
     return option in RELEASED
 
 
 def load(checkpoint: str, text_encoder: str, precision: str, offload: str, max_vram_gb: float) -> tuple[Any, ...]:
     """MODEL, AUDIOX_ENCODERS, VAE and the report."""
-    from ..audiox_core.checkpoint import check_tensors, component_sizes, load_component
-    from ..audiox_core.estimate import Dimensions
-    from ..audiox_core.memory import make_plan, report
+    from ..audiox_core.memory.estimate import Dimensions
+    from ..audiox_core.memory.report import make_plan, report
+    from ..audiox_core.weights.load import check_tensors, component_sizes, load_component
     from .encoders import Encoders
     from .model import make_model, make_vae
 
@@ -206,11 +206,11 @@ def weight_budget(offload: str, max_vram_gb: float, activations: int) -> float |
 
 def open_checkpoint(option: str) -> tuple[str, Any, Mapping[str, Tensor], str]:
     """An option's model: its name, configuration, tensors in the released layout, and where they are from."""
-    from ..audiox_core import demo
-    from ..audiox_core.checkpoint import read_tensors, recognise
-    from ..audiox_core.config import read_config
-    from ..audiox_core.hub import find_model
-    from ..audiox_core.keys import describe
+    from ..audiox_core.models import demo
+    from ..audiox_core.models.config import read_config
+    from ..audiox_core.weights.hub import find_model
+    from ..audiox_core.weights.layout import describe
+    from ..audiox_core.weights.load import read_tensors, recognise
 
     if option == DEMO:
         config = demo.demo_config()
@@ -232,10 +232,10 @@ def open_checkpoint(option: str) -> tuple[str, Any, Mapping[str, Tensor], str]:
 
 def load_text(model: str, choice: str, config: Any, dtype: Any, *, download: bool) -> tuple[Any, Any, str]:
     """The text encoder's patcher, its tokenizer and "", or nothing and why there is none."""
-    from ..audiox_core import demo
-    from ..audiox_core.checkpoint import load_text_encoder
-    from ..audiox_core.conditioning.text import ByteTokenizer, T5Tokenizer
-    from ..audiox_core.hub import find_text_encoder
+    from ..audiox_core.models import demo
+    from ..audiox_core.networks.t5 import ByteTokenizer, T5Tokenizer
+    from ..audiox_core.weights.hub import find_text_encoder
+    from ..audiox_core.weights.load import load_text_encoder
 
     if model == demo.NAME:
         encoder = load_text_encoder(demo.demo_text_tensors(config), config, dtype=dtype)
@@ -264,8 +264,8 @@ def load_text(model: str, choice: str, config: Any, dtype: Any, *, download: boo
 
 def notice(name: str) -> str:
     """What to know about a model's weights."""
-    from ..audiox_core import demo
-    from ..audiox_core.hub import RELEASED
+    from ..audiox_core.models import demo
+    from ..audiox_core.weights.hub import RELEASED
 
     if name == demo.NAME:
         return demo.NOTICE

@@ -18,18 +18,18 @@ import comfy.supported_models_base
 import torch
 from torch import Tensor, nn
 
-from ..audiox_core.autoencoder import Autoencoder
-from ..audiox_core.checkpoint import component_tensors
-from ..audiox_core.conditioning import complete, fit
-from ..audiox_core.config import AudioConfig, ModelConfig, TextConfig, VideoConfig
-from ..audiox_core.dit import DiffusionTransformer
-from ..audiox_core.estimate import Dimensions, dit_activations, wave_activations
-from ..audiox_core.keys import build
-from ..audiox_core.layers import repeat_heads
-from ..audiox_core.picture import latent_picture
-from ..audiox_core.precision import Format
+from ..audiox_core.conditioner import complete, fit
+from ..audiox_core.media.picture import latent_picture
+from ..audiox_core.memory.estimate import Dimensions, dit_activations, wave_activations
+from ..audiox_core.memory.formats import Format
+from ..audiox_core.models.config import AudioConfig, ModelConfig, TextConfig, VideoConfig
+from ..audiox_core.networks.autoencoder import Autoencoder
+from ..audiox_core.networks.dit import DiffusionTransformer
+from ..audiox_core.networks.layers import repeat_heads
+from ..audiox_core.weights.layout import build
+from ..audiox_core.weights.load import component_tensors
 from . import host
-from .keys import AUDIO, NULL, VIDEO
+from .names import AUDIO, NULL, VIDEO
 
 _options: ContextVar[dict[str, Any]] = ContextVar("audiox_transformer_options")
 

@@ -8,8 +8,8 @@ import torch
 from comfy_api.latest import io
 
 from ..audiox_core.errors import InputError, SamplingError
-from ..audiox_core.guidance import guide_denoised
-from ..audiox_core.picture import latent_picture
+from ..audiox_core.media.picture import latent_picture
+from ..audiox_core.sampling.guidance import guide_denoised
 from ..audiox_core.sampling.registry import SAMPLERS
 from ..audiox_core.sampling.schedules import get_sigmas_polyexponential
 from . import host

@@ -10,7 +10,7 @@ from typing import Any
 from torch import Tensor
 
 from ..audiox_core.errors import InputError
-from ..audiox_core.timing import Timing
+from ..audiox_core.models.timing import Timing
 
 TIMING = Timing()
 FRAMES = TIMING.frames

@@ -5,12 +5,12 @@ disable=None), also by a host: model(x, sigma, **extra_args) gives the denoised 
 Nothing touches the global RNG.
 """
 
-from .generate import sample, sample_flow
 from .noise import BrownianNoise, GaussianNoise, draw_entropy, randn_like_from
 from .objective import FlowDenoiser, VDenoiser, Velocity
 from .registry import SAMPLERS, sampler
-from .run import Callback, Model, NoiseSampler, Sampler
+from .run import sample, sample_flow
 from .schedules import get_sigmas_polyexponential, get_times_linear
+from .steps import Callback, Model, NoiseSampler, Sampler
 
 __all__ = [
     "SAMPLERS",

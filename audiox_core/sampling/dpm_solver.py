@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 
 from ..errors import InputError, SamplingError
-from .run import Callback, Model, Run
+from .steps import Callback, Model, Run
 
 _Eps = Callable[[Tensor, Tensor], Tensor]
 

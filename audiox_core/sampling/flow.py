@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from .run import Callback, Model, Run
+from .steps import Callback, Model, Run
 
 
 @torch.no_grad()

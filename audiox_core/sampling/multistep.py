@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from .noise import brownian_from_seed
-from .run import Callback, Model, NoiseSampler, Run
+from .steps import Callback, Model, NoiseSampler, Run
 
 
 @torch.no_grad()

@@ -6,8 +6,8 @@ from ..errors import InputError, nearest
 from .dpm_solver import sample_dpm_adaptive, sample_dpm_fast
 from .flow import sample_rectified_flow
 from .multistep import sample_dpmpp_2m_sde, sample_dpmpp_3m_sde, sample_lms
-from .run import Sampler
 from .singlestep import sample_dpm_2, sample_dpmpp_2s_ancestral, sample_heun
+from .steps import Sampler
 
 SAMPLERS: dict[str, Sampler] = {
     "dpmpp-3m-sde": sample_dpmpp_3m_sde,

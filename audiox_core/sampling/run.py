@@ -1,57 +1,111 @@
-"""What all samplers share: their types, the call of the model, the report after it.
-
-A model maps latents x = data + sigma * noise, and sigma (B,), to its estimate of the data. Coefficients are
-computed as Python floats (double precision, no device traffic); only latents are tensors.
-"""
+"""From noise to latents in one call: schedule, start, noise source and sampler put together."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from itertools import pairwise
+from collections.abc import Mapping
 from typing import Any
 
 import torch
 from torch import Tensor
 
-Model = Callable[..., Tensor]
-"""model(x, sigma, **extra_args) -> denoised, like x; sigma is (B,), float32."""
-
-NoiseSampler = Callable[[float, float], Tensor]
-"""noise_sampler(sigma, sigma_next) -> noise of unit variance, like x."""
-
-Callback = Callable[[dict[str, Any]], None]
-"""callback({"x", "i", "sigma", "sigma_hat", "denoised"}), once a step, after its first call of the model."""
-
-Sampler = Callable[..., Tensor]
-"""sampler(model, x, sigmas, extra_args=None, callback=None, disable=None, **options) -> latents, like x."""
+from ..errors import InputError, SamplingError
+from . import registry
+from .noise import BrownianNoise, GaussianNoise, draw_entropy
+from .objective import FlowDenoiser, VDenoiser, Velocity
+from .schedules import get_sigmas_polyexponential, get_times_linear
+from .steps import Callback
 
 
-class Run:
-    """One run of a sampler: the model with its extra arguments, the sigmas as numbers, and who is told."""
+@torch.no_grad()
+def sample(
+    velocity: Velocity,
+    noise: Tensor,
+    *,
+    steps: int,
+    sigma_min: float,
+    sigma_max: float,
+    sampler: str,
+    rho: float = 1.0,
+    generator: torch.Generator | None = None,
+    init: Tensor | None = None,
+    extra_args: Mapping[str, Any] | None = None,
+    callback: Callback | None = None,
+) -> Tensor:
+    """Latents (B, C, L), float32, of a v-prediction network velocity(x, t, **extra_args); t (B,) is in 0..1.
 
-    def __init__(
-        self,
-        model: Model,
-        sigmas: Tensor,
-        extra_args: Mapping[str, Any] | None,
-        callback: Callback | None,
-    ) -> None:
-        self.model = model
-        self.sigmas: list[float] = sigmas.tolist()
-        self.extra_args = dict(extra_args or {})
-        self.callback = callback
+    noise (B, C, L) is standard normal; the run starts at noise * sigma_max, or at init + noise * sigma_max
+    for a variation of the latents init, where sigma_max says how far it may go. generator (CPU) gives the
+    further noise of the samplers that need some: one integer for dpmpp-3m-sde and dpmpp-2m-sde, a tensor a
+    step for k-dpmpp-2s-ancestral. callback is told of each step ({"i", "x", "sigma", "sigma_hat",
+    "denoised"}); what it raises ends the run. Raises InputError for options out of range, SamplingError when
+    the result is not finite.
+    """
+    solve = registry.sampler(sampler)
+    if sampler == "rectified-flow":
+        valid = ", ".join(name for name in registry.SAMPLERS if name != sampler)
+        raise InputError(f"Sampler 'rectified-flow' cannot run this model, which predicts v. Use one of: {valid}.")
+    sigmas = get_sigmas_polyexponential(steps, sigma_min, sigma_max, rho)
+    start = noise.float() * sigmas[0].item()  # (B, C, L)
+    x = start if init is None else _fitting(init, noise) + start
 
-    @property
-    def steps(self) -> list[tuple[float, float]]:
-        """The (sigma, next sigma) of each step."""
-        return list(pairwise(self.sigmas))
+    options: dict[str, Any] = {}
+    if sampler in registry.BROWNIAN:
+        entropy = draw_entropy(_required(generator, sampler))
+        options["noise_sampler"] = BrownianNoise(x, sigmas[-2].item(), sigmas[0].item(), entropy)
+    elif sampler in registry.ANCESTRAL:
+        options["noise_sampler"] = GaussianNoise(x, _required(generator, sampler))
+    elif sampler in registry.ENDS_AT_SIGMA_MIN:
+        options["sigma_min"] = sigma_min
+    latents = solve(VDenoiser(velocity), x, sigmas, extra_args, callback, **options)
+    return _finite(latents, sampler)
 
-    def denoise(self, x: Tensor, sigma: float) -> Tensor:
-        """The model's estimate of the data in x."""
-        level = torch.full((x.shape[0],), sigma, dtype=torch.float32, device=x.device)  # (B,)
-        return self.model(x, level, **self.extra_args)
 
-    def report(self, step: int, x: Tensor, sigma: float, denoised: Tensor) -> None:
-        """Tells the callback about a step. It may overwrite x in place (inpainting does) or raise to stop."""
-        if self.callback is not None:
-            self.callback({"x": x, "i": step, "sigma": sigma, "sigma_hat": sigma, "denoised": denoised})
+@torch.no_grad()
+def sample_flow(
+    velocity: Velocity,
+    noise: Tensor,
+    *,
+    steps: int,
+    sigma_max: float = 1.0,
+    init: Tensor | None = None,
+    extra_args: Mapping[str, Any] | None = None,
+    callback: Callback | None = None,
+) -> Tensor:
+    """Latents (B, C, L), float32, of a rectified-flow network: velocity(x, t, **extra_args) -> noise - data.
+
+    The run starts at t = sigma_max (above 1 means 1) from noise, or for a variation from
+    (1 - sigma_max) * init + sigma_max * noise. Draws nothing. callback and errors as in sample.
+    """
+    times = get_times_linear(steps, sigma_max)
+    t = times[0].item()
+    x = noise.float()  # (B, C, L)
+    if init is not None:
+        x = _fitting(init, noise) * (1 - t) + x * t
+    latents = registry.SAMPLERS["rectified-flow"](FlowDenoiser(velocity), x, times, extra_args, callback)
+    return _finite(latents, "rectified-flow")
+
+
+def _required(generator: torch.Generator | None, sampler: str) -> torch.Generator:
+    if generator is None:
+        raise InputError(
+            f"Sampler {sampler!r} needs noise and got no generator: pass torch.Generator().manual_seed(seed)."
+        )
+    return generator
+
+
+def _fitting(init: Tensor, noise: Tensor) -> Tensor:
+    """init in float32 beside noise; one item may serve a whole batch."""
+    if init.shape[1:] != noise.shape[1:] or init.shape[0] not in (1, noise.shape[0]):
+        raise InputError(
+            f"init latents have shape {tuple(init.shape)}, the noise {tuple(noise.shape)}: make them equally long."
+        )
+    return init.to(noise.device, torch.float32)
+
+
+def _finite(latents: Tensor, sampler: str) -> Tensor:
+    if not torch.isfinite(latents).all():
+        raise SamplingError(
+            f"The latents became NaN or infinite while sampling with {sampler}: use float32 for the network, "
+            "check the checkpoint and the inputs for NaN, or lower the guidance."
+        )
+    return latents

@@ -28,8 +28,8 @@ GB = 1e9
 
 
 def config_of(tiny: bool) -> Any:
-    from audiox_core.demo import demo_config
-    from audiox_core.keys import base_config
+    from audiox_core.models.demo import demo_config
+    from audiox_core.weights.layout import base_config
 
     return demo_config() if tiny else base_config()
 
@@ -38,7 +38,7 @@ def write(path: Path, tiny: bool) -> None:
     """Random weights for every key; cut from one pool, so that writing takes little memory."""
     import torch
 
-    from audiox_core.checkpoint import expected_keys, write_tensors
+    from audiox_core.weights.load import expected_keys, write_tensors
 
     shapes = expected_keys(config_of(tiny))
     generator = torch.Generator().manual_seed(0)
@@ -84,7 +84,7 @@ class Memory:
 
 def assign(path: Path, config: Any, dtype: Any) -> list[Any]:
     """Our way."""
-    from audiox_core.checkpoint import COMPONENTS, check_tensors, load_component, read_tensors
+    from audiox_core.weights.load import COMPONENTS, check_tensors, load_component, read_tensors
 
     tensors = read_tensors(path)
     check_tensors(tensors, config, path)
@@ -96,8 +96,8 @@ def copy(path: Path, config: Any, dtype: Any) -> list[Any]:
     import torch
     from safetensors.torch import load_file
 
-    from audiox_core.checkpoint import COMPONENTS
-    from audiox_core.keys import build, slots
+    from audiox_core.weights.layout import build, slots
+    from audiox_core.weights.load import COMPONENTS
 
     modules = [build(name, config, device="cpu", dtype=dtype) for name in COMPONENTS]
     tensors = torch.load(path, weights_only=True)["state_dict"] if path.suffix == ".ckpt" else load_file(path)

@@ -27,18 +27,18 @@ from torch import Tensor, nn
 
 sys.path.insert(0, str(Path(__file__).parents[2]))
 
-from audiox_core import streaming
-from audiox_core.base_config import BASE_CONFIG
-from audiox_core.checkpoint import component_sizes
-from audiox_core.conditioning.text import TextEncoder
-from audiox_core.config import TextConfig, parse_config
-from audiox_core.estimate import Dimensions, dit_bytes
-from audiox_core.guidance import GuidedVelocity
-from audiox_core.keys import build
-from audiox_core.memory import GB, Machine, make_plan, measure, report
-from audiox_core.offload import Residence, Step
-from audiox_core.plan import COMPONENTS
-from audiox_core.precision import Format
+from audiox_core.memory import streaming
+from audiox_core.memory.estimate import Dimensions, dit_bytes
+from audiox_core.memory.formats import Format
+from audiox_core.memory.plan import COMPONENTS
+from audiox_core.memory.report import GB, Machine, make_plan, measure, report
+from audiox_core.memory.residence import Residence, Step
+from audiox_core.models.audiox import BASE_CONFIG
+from audiox_core.models.config import TextConfig, parse_config
+from audiox_core.networks.t5 import TextEncoder
+from audiox_core.sampling.guidance import GuidedVelocity
+from audiox_core.weights.layout import build
+from audiox_core.weights.load import component_sizes
 from tests.core.fake_allocator import Allocator, host_memory
 
 CONFIG = parse_config(BASE_CONFIG)

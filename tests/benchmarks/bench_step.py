@@ -17,11 +17,11 @@ from torch import Tensor
 
 sys.path.insert(0, str(Path(__file__).parents[2]))
 
-from audiox_core.base_config import BASE_CONFIG
-from audiox_core.config import parse_config
-from audiox_core.dit import DiffusionTransformer
-from audiox_core.guidance import GuidedVelocity
-from audiox_core.layers import rotary_table
+from audiox_core.models.audiox import BASE_CONFIG
+from audiox_core.models.config import parse_config
+from audiox_core.networks.dit import DiffusionTransformer
+from audiox_core.networks.layers import rotary_table
+from audiox_core.sampling.guidance import GuidedVelocity
 
 LATENTS, TOKENS = 236, 471
 

@@ -7,8 +7,8 @@ from pathlib import Path
 import torch
 from safetensors.torch import save_file
 
-from audiox_core.demo import demo_config
-from audiox_core.dit import DiffusionTransformer
+from audiox_core.models.demo import demo_config
+from audiox_core.networks.dit import DiffusionTransformer
 
 WIDTH, INNER, LAYERS, HEADS, VOCABULARY, BUCKETS = 768, 3072, 12, 12, 32128, 32
 

@@ -11,15 +11,15 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from audiox_core.conditioning.text import TextEncoder
-from audiox_core.config import TextConfig
-from audiox_core.dit import DiffusionTransformer
-from audiox_core.estimate import Dimensions
-from audiox_core.guidance import GuidedVelocity
-from audiox_core.keys import build
-from audiox_core.memory import GB, Machine, Plan, make_plan
-from audiox_core.offload import Step
-from audiox_core.plan import COMPONENTS, spread
+from audiox_core.memory.estimate import Dimensions
+from audiox_core.memory.plan import COMPONENTS, spread
+from audiox_core.memory.report import GB, Machine, Plan, make_plan
+from audiox_core.memory.residence import Step
+from audiox_core.models.config import TextConfig
+from audiox_core.networks.dit import DiffusionTransformer
+from audiox_core.networks.t5 import TextEncoder
+from audiox_core.sampling.guidance import GuidedVelocity
+from audiox_core.weights.layout import build
 from tests.core.small import small_config
 
 CONFIG = small_config()

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import pytest
 
-from audiox_core import demo
-from audiox_core.checkpoint import expected_keys
-from audiox_core.conditioning.text import ByteTokenizer
-from audiox_core.loading import assemble
+from audiox_core.models import demo
+from audiox_core.networks.t5 import ByteTokenizer
 from audiox_core.pipeline import Pipeline
+from audiox_core.weights.load import expected_keys
+from audiox_core.weights.open import assemble
 from tests.core.small import small_config, small_text_tensors
 
 

@@ -12,7 +12,7 @@ from torch.utils._pytree import tree_leaves
 
 
 def host_memory(size: int, *, pin: bool) -> Tensor:
-    """In place of audiox_core.streaming.host_memory: RAM is not the device's, so it is not counted."""
+    """In place of audiox_core.memory.streaming.host_memory: RAM is not the device's, so it is not counted."""
     with _disable_current_modes():
         return torch.empty(size, dtype=torch.uint8, pin_memory=pin)
 

@@ -8,10 +8,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from audiox_core.base_config import BASE_CONFIG
-from audiox_core.checkpoint import expected_keys
-from audiox_core.conditioning.text import TextEncoder
-from audiox_core.config import ModelConfig, TextConfig, parse_config
+from audiox_core.models.audiox import BASE_CONFIG
+from audiox_core.models.config import ModelConfig, TextConfig, parse_config
+from audiox_core.networks.t5 import TextEncoder
+from audiox_core.weights.load import expected_keys
 
 
 def small_data() -> dict[str, Any]:

@@ -7,9 +7,9 @@ from dataclasses import replace
 import pytest
 import torch
 
-from audiox_core.autoencoder import DECODE_HALO, ENCODE_HALO, Autoencoder, split_statistics, tiles
-from audiox_core.demo import demo_config
 from audiox_core.errors import InputError
+from audiox_core.models.demo import demo_config
+from audiox_core.networks.autoencoder import DECODE_HALO, ENCODE_HALO, Autoencoder, split_statistics, tiles
 
 RATIO = 2048
 

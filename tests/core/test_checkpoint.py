@@ -10,7 +10,11 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from audiox_core.checkpoint import (
+from audiox_core.errors import CheckpointError
+from audiox_core.models.config import ModelConfig, VideoConfig, read_config
+from audiox_core.networks.clip_time import VideoEncoder
+from audiox_core.weights.layout import base_config, build, expected_keys, prefix
+from audiox_core.weights.load import (
     COMPONENTS,
     component_sizes,
     component_tensors,
@@ -21,10 +25,6 @@ from audiox_core.checkpoint import (
     read_tensors,
     write_tensors,
 )
-from audiox_core.conditioning.video import VideoEncoder
-from audiox_core.config import ModelConfig, VideoConfig, read_config
-from audiox_core.errors import CheckpointError
-from audiox_core.keys import base_config, build, expected_keys, prefix
 from tests.core.small import small_config, small_data, small_tensors, small_text_tensors
 
 VIDEO = "conditioner.conditioners.video_prompt."

@@ -21,7 +21,7 @@ SAMPLE = ROOT / "audiox_core" / "assets" / "sample.mp4"
 @pytest.fixture(autouse=True)
 def loaded_once(pipe: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     """Commands that name the demo model get a smaller one, which is loaded already."""
-    from audiox_core import loading
+    from audiox_core.weights import open as loading
 
     real = loading.load_pipeline
     monkeypatch.setattr(loading, "load_pipeline", lambda name, **kw: pipe if str(name) == "demo" else real(name, **kw))

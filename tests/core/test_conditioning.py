@@ -7,9 +7,9 @@ import logging
 import pytest
 import torch
 
-from audiox_core.conditioning import join
-from audiox_core.conditioning.text import ByteTokenizer, truncate
+from audiox_core.conditioner import join
 from audiox_core.errors import InputError
+from audiox_core.networks.t5 import ByteTokenizer, truncate
 from audiox_core.pipeline import Pipeline
 
 

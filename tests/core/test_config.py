@@ -11,9 +11,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from audiox_core.base_config import BASE_CONFIG
-from audiox_core.config import AudioConfig, TextConfig, VideoConfig, parse_config, read_config
 from audiox_core.errors import ConfigError
+from audiox_core.models.audiox import BASE_CONFIG
+from audiox_core.models.config import AudioConfig, TextConfig, VideoConfig, parse_config, read_config
 
 GOLDEN = Path(__file__).parents[1] / "golden" / "audiox"
 

@@ -6,8 +6,8 @@ import pytest
 import torch
 
 from audiox_core import load_pipeline
-from audiox_core.checkpoint import check_tensors
-from audiox_core.demo import NOTICE, demo_config, demo_tensors, demo_text_tensors
+from audiox_core.models.demo import NOTICE, demo_config, demo_tensors, demo_text_tensors
+from audiox_core.weights.load import check_tensors
 
 
 def test_the_weights_are_a_checkpoint_of_the_released_layout() -> None:

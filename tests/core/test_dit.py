@@ -8,11 +8,11 @@ import pytest
 import torch
 from torch import Tensor
 
-from audiox_core.base_config import BASE_CONFIG
-from audiox_core.config import DiTConfig, parse_config
-from audiox_core.dit import Context, DiffusionTransformer
-from audiox_core.guidance import GuidedVelocity, guide
-from audiox_core.layers import rotary_table, rotate, torch_attention
+from audiox_core.models.audiox import BASE_CONFIG
+from audiox_core.models.config import DiTConfig, parse_config
+from audiox_core.networks.dit import Context, DiffusionTransformer
+from audiox_core.networks.layers import rotary_table, rotate, torch_attention
+from audiox_core.sampling.guidance import GuidedVelocity, guide
 
 SMALL = replace(parse_config(BASE_CONFIG).dit, io_channels=8, embed_dim=128, depth=2, num_heads=2, cond_token_dim=64)
 

@@ -12,8 +12,8 @@ from typing import ClassVar
 import huggingface_hub
 import pytest
 
-from audiox_core import download as module
-from audiox_core.download import Released, download_file
+from audiox_core.weights import download as module
+from audiox_core.weights.download import Released, download_file
 
 CONTENT = bytes(range(256)) * 200
 MODEL = Released("Toy", "owner/toy", "0123456789abcdef", ("model.ckpt",), "Free.")

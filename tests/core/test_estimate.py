@@ -7,13 +7,13 @@ from collections.abc import Callable
 import pytest
 import torch
 
-from audiox_core.base_config import BASE_CONFIG
-from audiox_core.checkpoint import component_sizes
-from audiox_core.config import TextConfig, VideoConfig, parse_config
-from audiox_core.estimate import WORKSPACE, Dimensions, activations, dit_bytes
-from audiox_core.guidance import GuidedVelocity
-from audiox_core.keys import build
-from audiox_core.precision import Format
+from audiox_core.memory.estimate import WORKSPACE, Dimensions, activations, dit_bytes
+from audiox_core.memory.formats import Format
+from audiox_core.models.audiox import BASE_CONFIG
+from audiox_core.models.config import TextConfig, VideoConfig, parse_config
+from audiox_core.sampling.guidance import GuidedVelocity
+from audiox_core.weights.layout import build
+from audiox_core.weights.load import component_sizes
 from tests.core.fake_allocator import Allocator
 from tests.core.small import small_config
 

@@ -13,11 +13,11 @@ from pathlib import Path
 import huggingface_hub
 import pytest
 
-from audiox_core import hub
-from audiox_core.config import read_config
-from audiox_core.download import Released
 from audiox_core.errors import InputError, ModelNotFound
-from audiox_core.hub import RELEASED, TEXT_ENCODERS, find_model, find_text_encoder, model_folders
+from audiox_core.models.config import read_config
+from audiox_core.weights import hub
+from audiox_core.weights.download import Released
+from audiox_core.weights.hub import RELEASED, TEXT_ENCODERS, find_model, find_text_encoder, model_folders
 from tests.core.small import small_data
 
 Make = Callable[..., Path]
@@ -203,7 +203,7 @@ def test_without_network_the_way_out_is_told(download: bool, tmp_path: Path) -> 
 
 def test_real_failures_of_the_network_are_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Whatever the HTTP library in use raises when nobody answers."""
-    from audiox_core.download import download_file
+    from audiox_core.weights.download import download_file
 
     monkeypatch.setenv("NO_PROXY", "127.0.0.1")
     monkeypatch.setattr(hub, "download_file", download_file)
@@ -301,9 +301,9 @@ def test_importing_touches_neither_network_nor_its_libraries() -> None:
         "import socket, sys\n"
         "def refuse(*args, **kw): raise SystemExit('network at import')\n"
         "socket.socket.connect = socket.getaddrinfo = refuse\n"
-        "import audiox_core.hub, audiox_core.download, audiox_core.checkpoint\n"
+        "import audiox_core.weights.hub, audiox_core.weights.download, audiox_core.weights.load\n"
         "sys.exit('huggingface_hub' in sys.modules or 'transformers' in sys.modules)\n"
     )
-    root = Path(hub.__file__).parents[1]
+    root = Path(hub.__file__).parents[2]
     done = subprocess.run([sys.executable, "-c", code], cwd=root, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr

@@ -5,8 +5,8 @@ import torch
 from torch import Tensor
 
 from audiox_core.errors import InputError
-from audiox_core.inpaint import KeepSource, build_mask, crop_and_paste
 from audiox_core.sampling import randn_like_from, sample
+from audiox_core.sampling.regions import KeepSource, build_mask, crop_and_paste
 
 
 def normal(*shape: int, seed: int = 0) -> Tensor:

@@ -9,9 +9,9 @@ import pytest
 import torch
 from torch import Tensor
 
-from audiox_core.config import read_config
 from audiox_core.errors import CheckpointError, InputError
-from audiox_core.keys import base_config, build, check_tensors, describe, expected_keys, recognise
+from audiox_core.models.config import read_config
+from audiox_core.weights.layout import base_config, build, check_tensors, describe, expected_keys, recognise
 from tests.core.small import small_config
 
 GOLDEN = Path(__file__).parents[1] / "golden" / "audiox"

@@ -19,7 +19,7 @@ from torch import Tensor
 
 from audiox_core.errors import InputError, MediaError
 from audiox_core.media import VIDEO_SUFFIXES, encode_video, probe, read_audio, read_frames, set_soundtrack
-from audiox_core.sample_clip import make_sample_clip
+from tests.sample_clip import make_sample_clip
 from tests.core.media_clips import numbers, packets, picture, turned, write_clip
 
 ASSET = Path(__file__).parents[2] / "audiox_core" / "assets" / "sample.mp4"

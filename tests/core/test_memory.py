@@ -7,13 +7,13 @@ from typing import Any
 import pytest
 import torch
 
-from audiox_core.base_config import BASE_CONFIG
-from audiox_core.checkpoint import component_sizes
-from audiox_core.config import parse_config
 from audiox_core.errors import InputError, OutOfMemory
-from audiox_core.memory import GB, Machine, Plan, make_plan, measure, report
-from audiox_core.plan import COMPONENTS, spread
-from audiox_core.precision import Format
+from audiox_core.memory.formats import Format
+from audiox_core.memory.plan import COMPONENTS, spread
+from audiox_core.memory.report import GB, Machine, Plan, make_plan, measure, report
+from audiox_core.models.audiox import BASE_CONFIG
+from audiox_core.models.config import parse_config
+from audiox_core.weights.load import component_sizes
 
 SIZES = {"dit": 1052220544, "autoencoder": 156077696, "video": 119400832, "audio": 78188416, "text": 109628544}
 

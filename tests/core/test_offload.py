@@ -11,13 +11,13 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from audiox_core import offload
-from audiox_core.conditioning.text import TextEncoder
-from audiox_core.config import TextConfig
 from audiox_core.errors import OutOfMemory
-from audiox_core.keys import build
-from audiox_core.memory import GB, Machine, make_plan
-from audiox_core.offload import Residence, Step
+from audiox_core.memory import residence as offload
+from audiox_core.memory.report import GB, Machine, make_plan
+from audiox_core.memory.residence import Residence, Step
+from audiox_core.models.config import TextConfig
+from audiox_core.networks.t5 import TextEncoder
+from audiox_core.weights.layout import build
 from tests.core.card import CONFIG, DIMS, all_parts, changed, decode, plan_for, sample
 from tests.core.fake_allocator import Allocator
 

@@ -11,8 +11,8 @@ import torch
 from audiox_core import load_pipeline
 from audiox_core.errors import AudioXError, InputError, MediaError, OutOfMemory
 from audiox_core.media import read_audio, write_audio, write_png
+from audiox_core.media.sound import Sound
 from audiox_core.pipeline import Draws, Pipeline
-from audiox_core.sound import Sound
 
 SAMPLE = Path(__file__).parents[2] / "audiox_core" / "assets" / "sample.mp4"
 QUICK: dict[str, Any] = {"steps": 2, "seconds": 1.5}

@@ -9,9 +9,9 @@ import torch
 from torch import Tensor, nn
 
 from audiox_core.errors import InputError
-from audiox_core.keys import build
-from audiox_core.plan import COMPONENTS
-from audiox_core.precision import DTYPES, Format, dtype_of, formats, name_of, quantize, storage_operations
+from audiox_core.memory.formats import DTYPES, Format, dtype_of, formats, name_of, quantize, storage_operations
+from audiox_core.memory.plan import COMPONENTS
+from audiox_core.weights.layout import build
 from tests.core.small import small_config
 
 FP8 = torch.float8_e4m3fn

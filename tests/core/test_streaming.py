@@ -15,12 +15,12 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from audiox_core import streaming
-from audiox_core.dit import DiffusionTransformer
 from audiox_core.errors import AudioXError, InputError
-from audiox_core.keys import build
-from audiox_core.offload import Residence, Step
-from audiox_core.precision import Format
+from audiox_core.memory import streaming
+from audiox_core.memory.formats import Format
+from audiox_core.memory.residence import Residence, Step
+from audiox_core.networks.dit import DiffusionTransformer
+from audiox_core.weights.layout import build
 from tests.core.card import CONFIG, all_parts, changed, fill, plan_for, sample
 from tests.core.fake_allocator import Allocator, host_memory
 

@@ -15,9 +15,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from audiox_core import tensors as module
 from audiox_core.errors import CheckpointError
-from audiox_core.tensors import FileTensors, read_tensors, write_tensors
+from audiox_core.weights import tensors as module
+from audiox_core.weights.tensors import FileTensors, read_tensors, write_tensors
 
 WEIGHTS = {"a.weight": torch.arange(6.0).reshape(2, 3), "a.bias": torch.ones(3, dtype=torch.float16)}
 

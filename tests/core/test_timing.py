@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from audiox_core.errors import InputError
-from audiox_core.timing import Timing
+from audiox_core.models.timing import Timing
 
 
 def test_released_numbers() -> None:

@@ -13,13 +13,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from audiox_core.checkpoint import load_component
-from audiox_core.conditioning.text import ByteTokenizer
-from audiox_core.guidance import GuidedVelocity
-from audiox_core.inpaint import KeepSource, build_mask, crop_and_paste
-from audiox_core.loading import assemble
 from audiox_core.media import audio as media_audio
 from audiox_core.media import frames as media_frames
+from audiox_core.networks.t5 import ByteTokenizer
 from audiox_core.pipeline import Draws, Pipeline
 from audiox_core.sampling import (
     BrownianNoise,
@@ -29,6 +25,10 @@ from audiox_core.sampling import (
     sample,
     sample_flow,
 )
+from audiox_core.sampling.guidance import GuidedVelocity
+from audiox_core.sampling.regions import KeepSource, build_mask, crop_and_paste
+from audiox_core.weights.load import load_component
+from audiox_core.weights.open import assemble
 from tests.golden.reader import GoldenSet
 
 Outputs = dict[str, Tensor]

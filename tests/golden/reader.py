@@ -12,10 +12,10 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor
 
-from audiox_core.checkpoint import expected_keys
-from audiox_core.conditioning.text import TextEncoder
-from audiox_core.config import BACKBONES, ModelConfig, TextConfig, parse_config
-from audiox_core.section import Section
+from audiox_core.models.config import BACKBONES, ModelConfig, TextConfig, parse_config
+from audiox_core.models.section import Section
+from audiox_core.networks.t5 import TextEncoder
+from audiox_core.weights.load import expected_keys
 from tests.golden import weights
 
 MAKERS = {

@@ -10,9 +10,9 @@ import pytest
 import torch
 from torch import Tensor
 
-from audiox_core.checkpoint import load_component, load_text_encoder
-from audiox_core.config import ModelConfig
-from audiox_core.precision import formats
+from audiox_core.memory.formats import formats
+from audiox_core.models.config import ModelConfig
+from audiox_core.weights.load import load_component, load_text_encoder
 from tests.golden import cases
 from tests.golden.reader import GoldenSet
 

@@ -17,7 +17,7 @@ def check_attention_is_the_core_s() -> None:
     import torch
 
     attention = module("nodes.model").host_attention
-    own = module("audiox_core.layers").torch_attention
+    own = module("audiox_core.networks.layers").torch_attention
     q, k = torch.randn(2, 4, 9, 32), torch.randn(2, 2, 5, 32)
     near(attention(q, k, k), own(q, k, k), 1e-5)
     near(attention(q, q, q), own(q, q, q), 1e-5)
@@ -134,7 +134,7 @@ def check_previews_are_pictures() -> None:
         from comfy.cli_args import LatentPreviewMethod, args
 
         args.preview_method = LatentPreviewMethod.Auto
-        callback = module("nodes.host").step_callback(3, module("audiox_core.picture").latent_picture)
+        callback = module("nodes.host").step_callback(3, module("audiox_core.media.picture").latent_picture)
         callback(0, torch.randn(2, 64, 236), None, 3)
     finally:
         comfy.utils.set_progress_bar_global_hook(previous)
@@ -156,7 +156,7 @@ def check_the_host_s_previewer_paints_the_same() -> None:
         return  # this ComfyUI has no previewer for what is no picture
     x = torch.randn(1, 64, 236)
     picture = torch.from_numpy(__import__("numpy").asarray(previewer.decode_latent_to_preview(x))).float()
-    own = module("audiox_core.picture").latent_picture(x)[0].permute(1, 2, 0) * 255
+    own = module("audiox_core.media.picture").latent_picture(x)[0].permute(1, 2, 0) * 255
     assert (picture - own).abs().max() <= 1.5
 
 
@@ -181,9 +181,9 @@ def check_checkpoints_in_the_model_folders() -> None:
     import nodes
 
     config = demo()[1].config
-    core = module("audiox_core.demo")
+    core = module("audiox_core.models.demo")
     folder = Path(folder_paths.get_folder_paths("audiox")[0]) / "Mini"
-    write = module("audiox_core.checkpoint").write_tensors
+    write = module("audiox_core.weights.load").write_tensors
     write(core.demo_tensors(config), folder / "model.safetensors")
     shutil.copy(GOLDEN_CONFIG, folder / "config.json")
     texts = Path(folder_paths.get_folder_paths("text_encoders")[0])

@@ -82,10 +82,12 @@ def core_sample(*, sampler: str = "dpmpp-3m-sde", rescale: float = 0.0, length: 
     import torch
 
     config = demo()[1].config
-    tensors = module("audiox_core.demo").demo_tensors(config)
-    network = module("audiox_core.checkpoint").load_component("dit", tensors, config, dtype=torch.float32)
+    tensors = module("audiox_core.models.demo").demo_tensors(config)
+    network = module("audiox_core.weights.load").load_component("dit", tensors, config, dtype=torch.float32)
     sampling = module("audiox_core.sampling")
-    velocity = module("audiox_core.guidance").GuidedVelocity(network, tokens(prompt()), scale=7.0, rescale=rescale)
+    velocity = module("audiox_core.sampling.guidance").GuidedVelocity(
+        network, tokens(prompt()), scale=7.0, rescale=rescale
+    )
     sigmas = sampling.get_sigmas_polyexponential(steps, 0.3, 500.0, 1.0)
     x = torch.randn(1, 64, length, generator=torch.Generator().manual_seed(7)) * sigmas[0]
     options = {}

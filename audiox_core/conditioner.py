@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 import torch
 from torch import Tensor
 
-from ..errors import InputError
+from .errors import InputError
 
 
 def join(tokens: Mapping[str, Tensor], order: Sequence[str]) -> Tensor:

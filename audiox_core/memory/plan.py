@@ -6,10 +6,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
-from .errors import InputError, OutOfMemory, nearest
+from ..errors import InputError, OutOfMemory, nearest
 from .estimate import Dimensions, DiTBytes, activations, dit_bytes, pinned_extra
+from .formats import DTYPES, Format, formats
 from .machine import Machine
-from .precision import DTYPES, Format, formats
 
 GB = 1 << 30
 COMPONENTS = ("text", "video", "audio", "dit", "autoencoder")  # in the order of their stages

@@ -10,10 +10,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from .conditioning.text import TextEncoder, text_keys
-from .config import ModelConfig, TextConfig, read_config
-from .errors import CheckpointError
-from .keys import (
+from ..errors import CheckpointError
+from ..models.config import ModelConfig, TextConfig, read_config
+from ..networks.t5 import TextEncoder, text_keys
+from .layout import (
     COMPONENTS,
     build,
     check_tensors,

@@ -10,8 +10,8 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor, nn
 
-from ..config import TextConfig
 from ..errors import InputError
+from ..models.config import TextConfig
 
 log = logging.getLogger("audiox")
 

@@ -9,8 +9,18 @@ from typing import Any
 
 from torch import Tensor
 
-from . import demo
-from .checkpoint import (
+from ..errors import ConfigError, ModelNotFound
+from ..memory.estimate import Dimensions
+from ..memory.report import Machine, Plan, make_plan, measure
+from ..memory.residence import Residence
+from ..models import demo
+from ..models.config import ModelConfig, TextConfig, read_config
+from ..networks.t5 import ByteTokenizer, T5Tokenizer, Tokenizer
+from ..pipeline import Pipeline
+from .download import OnDownload
+from .hub import find_model, find_text_encoder
+from .layout import base_config
+from .load import (
     COMPONENTS,
     check_tensors,
     component_sizes,
@@ -19,16 +29,6 @@ from .checkpoint import (
     read_tensors,
     recognise,
 )
-from .conditioning.text import ByteTokenizer, T5Tokenizer, Tokenizer
-from .config import ModelConfig, TextConfig, read_config
-from .download import OnDownload
-from .errors import ConfigError, ModelNotFound
-from .estimate import Dimensions
-from .hub import find_model, find_text_encoder
-from .keys import base_config
-from .memory import Machine, Plan, make_plan, measure
-from .offload import Residence
-from .pipeline import Pipeline
 
 
 def load_pipeline(

@@ -11,9 +11,9 @@ from typing import Any, TypeVar
 import torch
 from torch import Tensor, nn
 
-from .errors import OutOfMemory
-from .memory import GB, Place, Plan, measure
+from ..errors import OutOfMemory
 from .plan import TILES, spread
+from .report import GB, Place, Plan, measure
 from .streaming import PackedBlock, Stream, streamed_tensors
 
 log = logging.getLogger("audiox")

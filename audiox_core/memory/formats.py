@@ -12,8 +12,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from .errors import InputError, nearest
-from .kernels import linear
+from ..errors import InputError, nearest
+from ..networks.ops import linear
 
 DTYPES: Mapping[str, torch.dtype] = {
     "fp32": torch.float32,

@@ -9,9 +9,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from .config import AutoencoderConfig, OobleckConfig
-from .errors import InputError
-from .kernels import operations as default_operations
+from ..errors import InputError
+from ..models.config import AutoencoderConfig, OobleckConfig
+from .ops import operations as default_operations
 
 DILATIONS = (1, 3, 9)
 # How far an answer looks, in latents either side; a consequence of the kernel sizes above, at any width.

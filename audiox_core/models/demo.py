@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from .base_config import BASE_CONFIG
+from .audiox import BASE_CONFIG
 from .config import ModelConfig, TextConfig, parse_config
 
 NAME = "demo"
@@ -66,14 +66,14 @@ def random_weight(key: str, shape: tuple[int, ...]) -> Tensor:
 
 def demo_tensors(config: ModelConfig) -> dict[str, Tensor]:
     """A checkpoint in the released layout for demo_config(), the same on every machine."""
-    from .checkpoint import expected_keys
+    from ..weights.load import expected_keys
 
     return {key: random_weight(key, shape) for key, shape in expected_keys(config).items()}
 
 
 def demo_text_tensors(config: ModelConfig) -> dict[str, Tensor]:
     """A T5 encoder's file for demo_config()."""
-    from .conditioning.text import TextEncoder
+    from ..networks.t5 import TextEncoder
 
     encoder = TextEncoder(config.conditioner(TextConfig), device="meta")
     keys = {k: tuple(v.shape) for k, v in encoder.t5.state_dict().items() if "embed_tokens" not in k}

@@ -8,8 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from .config import DiTConfig
-from .kernels import operations as default_operations
+from ..models.config import DiTConfig
 from .layers import (
     Attention,
     CrossAttention,
@@ -20,6 +19,7 @@ from .layers import (
     rotary_table,
     torch_attention,
 )
+from .ops import operations as default_operations
 
 TIMESTEP_FEATURES = 256
 

@@ -14,8 +14,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from .errors import InputError
-from .sampling import Callback
+from ..errors import InputError
+from . import Callback
 
 
 def build_mask(

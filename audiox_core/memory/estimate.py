@@ -5,11 +5,11 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-from .autoencoder import DECODE_HALO, ENCODE_HALO
-from .conditioning.audio import TOKENS as PROMPT_LATENTS
-from .conditioning.video import CHUNK
-from .config import ModelConfig, TextConfig, VideoConfig
-from .precision import Format
+from ..models.config import ModelConfig, TextConfig, VideoConfig
+from ..networks.audio_prompt import TOKENS as PROMPT_LATENTS
+from ..networks.autoencoder import DECODE_HALO, ENCODE_HALO
+from ..networks.clip_time import CHUNK
+from .formats import Format
 
 # Tensors that live at once where a convolutional half is widest (tests/core/test_estimate.py counts them), and what
 # convolution libraries take beside them.

@@ -8,10 +8,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ..config import VideoConfig
 from ..errors import InputError
-from ..kernels import operations as default_operations
-from ..layers import Attention, torch_attention
+from ..models.config import VideoConfig
+from .layers import Attention, torch_attention
+from .ops import operations as default_operations
 
 CLIP_MEAN = (0.48145466, 0.4578275, 0.40821073)
 CLIP_STD = (0.26862954, 0.26130258, 0.27577711)

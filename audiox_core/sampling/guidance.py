@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from .dit import Context, DiffusionTransformer
+from ..networks.dit import Context, DiffusionTransformer
 
 
 def guide(positive: Tensor, negative: Tensor, scale: float, rescale: float = 0.0) -> Tensor:

@@ -7,10 +7,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ..autoencoder import Encoder, OnTile, encode_statistics, split_statistics
-from ..config import AudioConfig
 from ..errors import InputError
-from ..kernels import operations as default_operations
+from ..models.config import AudioConfig
+from .autoencoder import Encoder, OnTile, encode_statistics, split_statistics
+from .ops import operations as default_operations
 
 TOKENS = 215
 

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from .errors import AudioXError
+from ..errors import AudioXError
 
 ALIGNMENT = 256  # bytes; what accelerators want at least
 # Called outside the block's own forward pass, once per condition, and small: goes with the rest of the network.

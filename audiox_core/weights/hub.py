@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from ..errors import InputError, ModelNotFound, nearest
 from .download import OnDownload, Released, download_file
-from .errors import InputError, ModelNotFound, nearest
 
 log = logging.getLogger("audiox")
 

@@ -25,7 +25,7 @@ class Sound:
 
         Raises MediaError for other endings and unwritable paths.
         """
-        from .media import write_audio
+        from . import write_audio
 
         write_audio(path, self.waveform, self.sample_rate, **options)
         return Path(path)
@@ -37,7 +37,7 @@ class Sound:
 
         mode "mix" keeps the video's own sound underneath.
         """
-        from .media import set_soundtrack
+        from . import set_soundtrack
 
         set_soundtrack(video, self.waveform, self.sample_rate, path, mode=mode, offset=offset, gain=gain)
         return Path(path)

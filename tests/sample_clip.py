@@ -11,7 +11,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from .media import encode_video
+from audiox_core.media import encode_video
 
 WIDTH, HEIGHT = 480, 270
 BEAT = 0.5  # seconds from hit to hit

@@ -9,13 +9,13 @@ from typing import Any, cast
 
 from torch import Tensor, nn
 
-from .autoencoder import Autoencoder, Decoder
-from .base_config import BASE_CONFIG
-from .conditioning.audio import AudioPromptEncoder
-from .conditioning.video import VideoEncoder
-from .config import AudioConfig, ModelConfig, VideoConfig, parse_config
-from .dit import DiffusionTransformer
-from .errors import CheckpointError, InputError, nearest
+from ..errors import CheckpointError, InputError, nearest
+from ..models.audiox import BASE_CONFIG
+from ..models.config import AudioConfig, ModelConfig, VideoConfig, parse_config
+from ..networks.audio_prompt import AudioPromptEncoder
+from ..networks.autoencoder import Autoencoder, Decoder
+from ..networks.clip_time import VideoEncoder
+from ..networks.dit import DiffusionTransformer
 
 COMPONENTS = ("dit", "autoencoder", "video", "audio")
 SHOWN = 20

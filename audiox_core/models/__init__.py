@@ -1,0 +1,1 @@
+"""What a model is: its configuration, its clock, its released files; and the demo model."""

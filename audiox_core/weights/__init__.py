@@ -1,0 +1,1 @@
+"""Files to modules: found or downloaded, read, checked, loaded."""
