@@ -15,31 +15,39 @@ if TYPE_CHECKING:
     from .audio import prepare as prepare
     from .audio import prompt_audio as prompt_audio
     from .audio import read_audio as read_audio
-    from .audio import resample as resample
     from .audio import to_stereo as to_stereo
     from .audio import write_audio as write_audio
-    from .files import MediaInfo as MediaInfo
-    from .files import check_writable as check_writable
-    from .files import probe as probe
+    from .containers import VIDEO_SUFFIXES as VIDEO_SUFFIXES
+    from .encode import encode_video as encode_video
+    from .frames import frame_sets_from_images as frame_sets_from_images
     from .frames import frames_from_images as frames_from_images
+    from .frames import read_frame_sets as read_frame_sets
     from .frames import read_frames as read_frames
     from .frames import read_image as read_image
-    from .frames import resize as resize
-    from .mux import VIDEO_SUFFIXES as VIDEO_SUFFIXES
-    from .mux import encode_video as encode_video
     from .mux import set_soundtrack as set_soundtrack
+    from .probing import MediaInfo as MediaInfo
+    from .probing import probe as probe
+    from .resampling import resample as resample
+    from .resizing import resize as resize
     from .spectrogram import spectrogram_image as spectrogram_image
     from .spectrogram import write_png as write_png
+    from .writing import check_writable as check_writable
+    from .writing import refuse_inputs as refuse_inputs
 
 _HOME = {
     "audio": (
         *("AUDIO_SUFFIXES", "check_waveform", "fit", "normalize_peak", "prepare", "prompt_audio"),
-        *("read_audio", "resample", "to_stereo", "write_audio"),
+        *("read_audio", "to_stereo", "write_audio"),
     ),
-    "files": ("MediaInfo", "check_writable", "probe"),
-    "frames": ("frames_from_images", "read_frames", "read_image", "resize"),
-    "mux": ("VIDEO_SUFFIXES", "encode_video", "set_soundtrack"),
+    "containers": ("VIDEO_SUFFIXES",),
+    "encode": ("encode_video",),
+    "frames": ("frame_sets_from_images", "frames_from_images", "read_frame_sets", "read_frames", "read_image"),
+    "mux": ("set_soundtrack",),
+    "probing": ("MediaInfo", "probe"),
+    "resampling": ("resample",),
+    "resizing": ("resize",),
     "spectrogram": ("spectrogram_image", "write_png"),
+    "writing": ("check_writable", "refuse_inputs"),
 }
 _MODULE_OF = {name: module for module, names in _HOME.items() for name in names}
 __all__ = sorted(_MODULE_OF)

@@ -4,16 +4,21 @@ from __future__ import annotations
 
 import math
 import os
+from collections.abc import Iterable
 from fractions import Fraction
 from pathlib import Path
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from ..errors import InputError, MediaError
-from .files import Source, name_of, pyav, suffix_of, whole_file
+from .checks import HIGHEST_RATE, LOWEST_RATE, MOST_SAMPLES, check_rate, check_seconds, check_start, tensor_of, whole
+from .reading import Source, name_of, pyav
+from .resampling import resample
 from .samples import read_samples
 from .track import SoundTrack
+from .writing import suffix_of, whole_file
 
 AUDIO_SUFFIXES = (".wav", ".flac")
 # per extension: option -> (codec, sample format); the first is the default
@@ -33,16 +38,23 @@ def read_audio(
     It begins exactly `start` seconds after the first sample and lasts `seconds` (None: to the end), less
     where the file ends sooner. Mono is doubled, of more than two channels the first two are kept. Only what
     is needed is decoded. Raises MediaError for files without sound, broken ones, a `start` past the end, NaN
-    or infinity.
+    or infinity, InputError for arguments of the wrong kind and rates outside 10 Hz to 1 MHz.
     """
     name = name_of(source)
+    sample_rate = check_rate(sample_rate)
     begin, length = _window(name, start, seconds)
+    if length is not None and round(length * sample_rate) < 1:
+        raise MediaError(f"{name}: seconds={float(length):g} is less than a sample at {sample_rate} Hz. Give more.")
     read_from = max(begin - CONTEXT, Fraction(0))
     found = read_samples(source, read_from, None if length is None else begin + length + CONTEXT - read_from)
     lead = round(begin * found.rate) - found.first
+    if not LOWEST_RATE <= found.rate <= HIGHEST_RATE:
+        raise MediaError(f"{name}: its sound has {found.rate} samples a second. Convert it to 44100 Hz.")
     if found.waveform.shape[1] <= lead:
         until = "" if found.announced is None else f" ({found.announced:.3f} s)"
-        raise MediaError(f"{name}: start={start:g} s is past the end of the sound{until}. Choose an earlier start.")
+        raise MediaError(
+            f"{name}: start={float(begin):g} s is past the end of the sound{until}. Choose an earlier start."
+        )
     # cut the context to whole periods of the two rates, where samples of the one fall on samples of the other
     period = found.rate // math.gcd(found.rate, sample_rate)
     kept = lead // period * period
@@ -59,17 +71,21 @@ def prompt_audio(
     """The audio prompt: float32 (2, samples) from `start` seconds on; what is too short gets silence at the
     FRONT.
 
-    `source` is a file, or a waveform (C, N) that is already at `sample_rate`. Raises MediaError as
-    `read_audio` does.
+    `source` is a file, or a waveform (C, N), tensor or numpy array, that is already at `sample_rate`. Raises
+    MediaError and InputError as `read_audio` does.
     """
-    if not isinstance(source, Tensor):
+    samples, sample_rate = whole(samples, "samples", 1, MOST_SAMPLES), check_rate(sample_rate)
+    if not isinstance(source, (Tensor, np.ndarray)):
         sound = read_audio(source, start=start, seconds=Fraction(samples, sample_rate), sample_rate=sample_rate)
         return fit(sound, samples, pad="start")
+    whole_sound = check_waveform(source)
     begin, _ = _window("the waveform", start, None)
-    sound = to_stereo(check_waveform(source))[:, round(begin * sample_rate) :][:, :samples]
+    sound = to_stereo(whole_sound)[:, round(begin * sample_rate) :][:, :samples]
     if sound.shape[1] == 0:
-        length = source.shape[-1] / sample_rate
-        raise MediaError(f"the waveform: start={start:g} s is past its end ({length:.3f} s). Choose an earlier start.")
+        length = whole_sound.shape[1] / sample_rate
+        raise MediaError(
+            f"the waveform: start={float(begin):g} s is past its end ({length:.3f} s). Choose an earlier start."
+        )
     return fit(sound, samples, pad="start")
 
 
@@ -82,6 +98,7 @@ def prepare(waveform: Tensor, from_rate: int, n: int, sample_rate: int = 44100) 
 
 def to_stereo(waveform: Tensor) -> Tensor:
     """(..., C, N) as (..., 2, N): mono is doubled, of more than two channels the first two are kept."""
+    waveform = tensor_of(waveform, "waveform")
     if waveform.ndim < 2 or waveform.shape[-2] == 0:
         raise InputError(f"waveform has shape {tuple(waveform.shape)}. Give (channels, samples).")
     if waveform.shape[-2] == 1:
@@ -89,33 +106,13 @@ def to_stereo(waveform: Tensor) -> Tensor:
     return waveform[..., :2, :]
 
 
-def resample(waveform: Tensor, from_rate: int, to_rate: int) -> Tensor:
-    """(..., N) at `from_rate` Hz as (..., ceil(N to_rate / from_rate)): Hann-windowed sinc, torchaudio's
-    defaults.
-    """
-    for rate in (from_rate, to_rate):
-        if not (isinstance(rate, int) and rate > 0):
-            raise InputError(f"sample rate {rate!r}. Give a whole number of samples a second above 0.")
-    if from_rate == to_rate or waveform.shape[-1] == 0:
-        return waveform
-    try:
-        from torchaudio.transforms import Resample
-    except (ImportError, OSError) as error:
-        raise MediaError(
-            f"Sound at {from_rate} Hz must be resampled to {to_rate} Hz, which needs the package torchaudio; "
-            f"it cannot be imported ({error}). Install the torchaudio that belongs to torch {torch.__version__}, "
-            f"or give sound at {to_rate} Hz."
-        ) from error
-    converted: Tensor = Resample(from_rate, to_rate)(waveform)
-    return converted
-
-
 def fit(waveform: Tensor, n: int, pad: str = "end") -> Tensor:
     """(..., N) as (..., n): what is too long is cut at the end, what is too short gets zeros at its `pad`
-    ("end" or "start").
+    ("end" or "start"). Raises InputError for another `pad`, and n that is no number of samples.
     """
     if pad not in ("end", "start"):
         raise InputError(f"pad={pad!r}. Valid: end, start.")
+    waveform, n = tensor_of(waveform, "waveform"), whole(n, "n", 0, MOST_SAMPLES)
     missing = n - waveform.shape[-1]
     if missing <= 0:
         return waveform[..., :n]
@@ -124,53 +121,62 @@ def fit(waveform: Tensor, n: int, pad: str = "end") -> Tensor:
 
 def normalize_peak(waveform: Tensor, peak: float = 1.0) -> Tensor:
     """The waveform scaled so that its largest magnitude is `peak`; silence stays silence."""
+    waveform = tensor_of(waveform, "waveform")
     loudest = waveform.abs().max() if waveform.numel() else 0
     return waveform / loudest * peak if loudest > 0 else waveform
 
 
 def check_waveform(waveform: Tensor) -> Tensor:
-    """The waveform (C, N) or (1, C, N) as (C, N) float32 on the CPU. Raises InputError for other shapes and
-    types, MediaError for NaN and infinity.
+    """The waveform (C, N) or (1, C, N), tensor or numpy array, as a tensor (C, N) float32 on the CPU. Raises
+    InputError for other shapes and types and an empty sound, MediaError for NaN and infinity.
     """
-    if isinstance(waveform, Tensor) and waveform.ndim == 3 and len(waveform) == 1:
+    waveform = tensor_of(waveform, "waveform")
+    shape = tuple(waveform.shape)
+    if waveform.ndim == 3 and len(waveform) == 1:
         waveform = waveform[0]
-    if not isinstance(waveform, Tensor) or waveform.ndim != 2 or 0 in waveform.shape:
-        shape = tuple(getattr(waveform, "shape", ()))
-        raise InputError(f"waveform has shape {shape}. Give one sound as (channels, samples), neither of them 0.")
+    if waveform.ndim != 2:
+        raise InputError(f"waveform has shape {shape}. Give one sound as (channels, samples).")
+    if 0 in shape:
+        raise InputError(f"waveform has shape {shape}: the sound is empty. Give at least one sample of one channel.")
     if not waveform.is_floating_point():
         raise InputError(f"waveform is {waveform.dtype}. Give floating point samples, full scale 1.")
     waveform = waveform.detach().float().cpu()
-    broken = int((~torch.isfinite(waveform)).sum())
+    broken = sum(int((~torch.isfinite(part)).sum()) for part in waveform.split(1 << 22, dim=1))
     if broken:
         raise MediaError(
-            f"waveform: {broken} of {waveform.numel()} samples are NaN or infinite. "
-            "Generate it in a higher precision, or check the weights."
+            f"waveform: {broken} of {waveform.numel()} samples are NaN or infinite. Give finite samples, full scale 1."
         )
     return waveform
 
 
 def write_audio(
-    path: str | os.PathLike[str], waveform: Tensor, sample_rate: int, *, subtype: str | None = None
+    path: str | os.PathLike[str],
+    waveform: Tensor,
+    sample_rate: int,
+    *,
+    subtype: str | None = None,
+    inputs: Iterable[Source] = (),
 ) -> Path:
     """Writes (C, N) or (1, C, N), C 1 or 2, full scale 1, and returns the path.
 
     .wav as "float32" (default, values beyond 1 are kept) or "int16"; .flac as "int24" (default) or "int16".
     Integers are clipped to -1..1 and cut towards zero, as the reference does. The file appears whole or not
-    at all; an existing one is kept until then. Raises MediaError for unknown extensions, NaN, and places that
-    cannot be written; InputError for other wrong arguments.
+    at all; an existing one is kept until then, a link is written through. Raises MediaError for unknown
+    extensions, NaN, places that cannot be written, and a `path` that is one of the `inputs` (files that the
+    sound was made from, which stay); InputError for other wrong arguments.
     """
-    suffix = suffix_of(os.fspath(path), AUDIO_SUFFIXES)
+    suffix = suffix_of(path, AUDIO_SUFFIXES)
     kinds = SUBTYPES[suffix]
     if subtype is not None and subtype not in kinds:
         raise InputError(f"subtype {subtype!r} does not exist for {suffix}. Valid: {', '.join(kinds)}.")
-    sound = check_waveform(waveform)
-    if len(sound) > 2 or not (isinstance(sample_rate, int) and sample_rate > 0):
-        raise InputError(f"{len(sound)} channels at {sample_rate} Hz. Give 1 or 2 channels and a whole rate above 0.")
+    sound, sample_rate = check_waveform(waveform), check_rate(sample_rate)
+    if len(sound) > 2:
+        raise InputError(f"waveform has {len(sound)} channels. Give 1 or 2.")
     codec, kind = kinds[subtype or next(iter(kinds))]
     av = pyav()
     # bitexact: the same samples give the same file
     with (
-        whole_file(path) as file,
+        whole_file(path, inputs) as file,
         av.open(file, "w", format=suffix[1:], options={"fflags": "bitexact"}) as container,
     ):
         track = SoundTrack(container, codec, kind, sample_rate, quantize(sound, kind))
@@ -189,9 +195,6 @@ def quantize(waveform: Tensor, kind: str) -> Tensor:
     return waveform
 
 
-def _window(name: str, start: float, seconds: float | Fraction | None) -> tuple[Fraction, Fraction | None]:
-    if not (math.isfinite(start) and start >= 0):
-        raise MediaError(f"{name}: start={start} s. Give seconds from the beginning, 0 or more.")
-    if seconds is not None and not (math.isfinite(seconds) and seconds > 0):
-        raise MediaError(f"{name}: seconds={seconds}. Give a length above 0.")
-    return Fraction(start), None if seconds is None else Fraction(seconds)
+def _window(name: str, start: object, seconds: object) -> tuple[Fraction, Fraction | None]:
+    begin = Fraction(check_start(name, start))
+    return begin, None if seconds is None else Fraction(check_seconds(name, seconds))

@@ -12,7 +12,8 @@ import torch
 from torch import Tensor
 
 from ..errors import MediaError
-from .files import Source, is_image, name_of, nominal_rate, open_media, pyav, quarter_turns, video_stream
+from .reading import Source, name_of, open_media, pyav
+from .streams import demuxed, is_image, nominal_rate, quarter_turns, video_stream
 
 log = logging.getLogger("audiox")
 
@@ -49,14 +50,14 @@ class Pictures:
             if served:
                 return
         with open_media(self.source) as container:
-            yield from _Run(self, container).pictures()
+            yield from Run(self, container).pictures()
 
     def _sought(self, container: Any) -> Generator[tuple[Fraction, Any], None, bool]:
         """The pictures from just before `start` on, by seeking. Returns whether that worked; if not, nothing
         was yielded.
         """
         av = pyav()
-        run = _Run(self, container)
+        run = Run(self, container)
         first = next(run.decode(), None)
         if first is None or run.stamp(first) is None or container.format.name in GUESSED:
             return False
@@ -78,7 +79,7 @@ class Pictures:
         return False
 
 
-class _Run:
+class Run:
     """One pass over an open container's pictures."""
 
     def __init__(self, owner: Pictures, container: Any) -> None:
@@ -141,13 +142,22 @@ class _Run:
                 if floor is None or stamp is None or stamp >= floor:
                     yield frame
 
-    def _packets(self) -> Iterator[Any]:
-        """The stream's packets, the last of them empty; a container that breaks off ends them."""
+    def last_end(self) -> Fraction | None:
+        """When the last picture stops being shown, in the container's clock; only the packets from the last
+        keyframe on are read. None where the container cannot be sought or says no times.
+        """
+        self.packets_end = None
         try:
-            yield from self.container.demux(self.stream)
-        except pyav().FFmpegError as error:
-            self._note_broken(error)
-            yield None
+            self.container.seek(self.container.duration or 0)
+        except pyav().FFmpegError:
+            return None
+        for packet in self._packets():
+            if packet is not None and packet.size:
+                self._note_end(packet)
+        return self.packets_end
+
+    def _packets(self) -> Iterator[Any]:
+        return demuxed(self.container, self.stream, self._note_broken)
 
     def _frames(self, packet: Any) -> list[Any]:
         try:

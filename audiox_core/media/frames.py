@@ -3,25 +3,20 @@
 from __future__ import annotations
 
 import logging
-import math
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from fractions import Fraction
-from typing import TypeVar
 
 import torch
 from torch import Tensor
-from torch.nn import functional
 
 from ..errors import InputError, MediaError
+from .checks import LONGEST, exact, real, shown, tensor_of
+from .choosing import FASTEST, SLOWEST, Progress, choose, collect, places
 from .decode import Pictures, Upright
-from .files import Source, name_of
+from .reading import Source, name_of
+from .resizing import resize
 
 log = logging.getLogger("audiox")
-
-BAND_PIXELS = 1 << 21  # of a picture that are floats at once when it is resized
-
-Item = TypeVar("Item")
-Progress = Callable[[int, int], None]
 
 
 def read_frames(
@@ -43,12 +38,31 @@ def read_frames(
     `on_frame(done, count)` is told of each place that is filled; it may raise to stop. Only one full picture
     and the small ones are held; one decoding pass, from the keyframe before `start`.
 
-    Raises MediaError for files that are missing, broken, without pictures, or that end before `start`.
+    Raises MediaError for files that are missing, broken, without pictures, or that end before `start`, and
+    for times that are none; InputError for rates, counts and sizes outside any use.
+    """
+    return read_frame_sets(source, start=start, wanted=[(fps, count)], size=size, end=end, on_frame=on_frame)[0]
+
+
+def read_frame_sets(
+    source: Source,
+    *,
+    start: float = 0.0,
+    wanted: Sequence[tuple[float, int]],
+    size: int = 224,
+    end: float | None = None,
+    on_frame: Progress | None = None,
+) -> list[Tensor]:
+    """Several sets of pictures in one decoding pass: for each (fps, count) of `wanted` what `read_frames`
+    gives, (count, 3, size, size) uint8.
+
+    A picture that several places want is scaled once. `on_frame(done, total)` counts the places of all sets.
+    Raises what `read_frames` raises.
     """
     name = name_of(source)
-    wanted = _wanted_times(name, start, fps, count, size, end)
-    pictures = Pictures(source, wanted[0])
-    limit = None if end is None else _exact(end)
+    chosen = places(name, start, wanted, size)
+    limit = _limit(name, start, end)
+    pictures = Pictures(source, chosen[0].time)
     shown_until = pictures.end
 
     def inside() -> Iterator[tuple[Fraction, Tensor | object]]:
@@ -59,7 +73,7 @@ def read_frames(
                 return
             yield time, frame
             if pictures.still:
-                shown_until = wanted[-1] + 1
+                shown_until = chosen[-1].time + 1
                 return
         shown_until = pictures.end if limit is None else min(limit, pictures.end)
 
@@ -68,12 +82,12 @@ def read_frames(
     def small(frame: object) -> Tensor:
         return resize(upright(frame).permute(2, 0, 1), size)  # (3, size, size)
 
-    found = choose(inside(), wanted, lambda: shown_until)
-    frames = _collect(found, small, count, size, on_frame)
+    found = choose(inside(), [place.time for place in chosen], lambda: shown_until)
+    sets = collect(found, chosen, small, size, on_frame)
     _report(pictures, shown_until if limit is None else None)
-    if frames is None:
-        raise _nothing_found(pictures, wanted[0], shown_until, limit)
-    return frames
+    if sets is None:
+        raise _nothing_found(pictures, chosen[0].time, shown_until, limit)
+    return sets
 
 
 def frames_from_images(
@@ -86,33 +100,55 @@ def frames_from_images(
     size: int = 224,
     on_frame: Progress | None = None,
 ) -> Tensor:
-    """Like `read_frames`, from images (F, H, W, 3 or 4) that are shown `fps` a second; `rate` is how many a
-    second are taken.
+    """Like `read_frames`, from images (F, H, W, 3 or 4), tensor or numpy array, that are shown `fps` a second;
+    `rate` is how many a second are taken.
 
     Float images are in 0..1 (values outside are clipped), uint8 in 0..255; alpha is dropped. A single image
     is a still and fills all places. Only the chosen images are touched. Raises InputError for other shapes
-    and a `start` past the last image.
+    and types, and a `start` past the last image.
     """
+    wanted = [(rate, count)]
+    return frame_sets_from_images(images, fps=fps, start=start, wanted=wanted, size=size, on_frame=on_frame)[0]
+
+
+def frame_sets_from_images(
+    images: Tensor,
+    *,
+    fps: float | Fraction,
+    start: float = 0.0,
+    wanted: Sequence[tuple[float, int]],
+    size: int = 224,
+    on_frame: Progress | None = None,
+) -> list[Tensor]:
+    """Several sets at once: for each (pictures a second, count) of `wanted` what `frames_from_images` gives.
+
+    An image that several places want is scaled once. `on_frame(done, total)` counts the places of all sets.
+    Raises what `frames_from_images` raises.
+    """
+    images = tensor_of(images, "images")
     if images.ndim != 4 or images.shape[-1] not in (3, 4) or 0 in images.shape:
         raise InputError(
             f"images have shape {tuple(images.shape)}. Give (frames, height, width, 3 or 4), none of them 0."
         )
-    if not fps > 0:
-        raise InputError(f"images are shown at fps={fps}. Give a rate above 0.")
-    wanted = _wanted_times("images", start, rate, count, size, None)
-    shown = _exact(fps)
-    still = len(images) == 1
-    end = wanted[-1] + 1 if still else len(images) / shown
-    if wanted[0] >= end:
-        raise InputError(f"images: start={start} s is past the end ({float(end):.3f} s). Choose an earlier start.")
-    times = ((Fraction(i) / shown, i) for i in range(len(images)))
+    if images.dtype != torch.uint8 and not images.is_floating_point():
+        raise InputError(f"images are {images.dtype}. Give floating point values in 0..1, or uint8.")
+    mend = f". Give a rate from {SLOWEST:g} to {FASTEST}."
+    rate = exact(real(fps, "images are shown at fps", mend, SLOWEST, FASTEST))
+    chosen = places("images", start, wanted, size)
+    first = chosen[0].time
+    end = chosen[-1].time + 1 if len(images) == 1 else len(images) / rate
+    if first >= end:
+        raise InputError(
+            f"images: start={shown(start)} s is past the end ({float(end):.3f} s). Choose an earlier start."
+        )
+    times = ((Fraction(i) / rate, i) for i in range(len(images)))
 
     def small(index: int) -> Tensor:
         return resize(_to_uint8(images[index, ..., :3]).permute(2, 0, 1), size)  # (3, size, size)
 
-    frames = _collect(choose(times, wanted, lambda: end), small, count, size, on_frame)
-    assert frames is not None
-    return frames
+    sets = collect(choose(times, [place.time for place in chosen], lambda: end), chosen, small, size, on_frame)
+    assert sets is not None
+    return sets
 
 
 def read_image(source: Source) -> Tensor:
@@ -125,96 +161,17 @@ def read_image(source: Source) -> Tensor:
     raise _nothing_found(pictures, Fraction(0), Fraction(0), None)
 
 
-def resize(pictures: Tensor, size: int = 224) -> Tensor:
-    """Pictures (..., 3, H, W) as (..., 3, size, size): bilinear with antialiasing, aspect ratio not kept,
-    computed in float32.
-
-    uint8 is rounded (half to even) to uint8, bit for bit torchvision's `Resize((size, size))` on tensors;
-    other types give float32. Pictures that have the size already keep their values.
-    """
-    if tuple(pictures.shape[-2:]) == (size, size):
-        return pictures.contiguous()
-    planes = pictures.flatten(0, -3)  # (planes, H, W)
-    kind = torch.uint8 if pictures.dtype == torch.uint8 else torch.float32
-    out = torch.empty(len(planes), size, size, dtype=kind, device=pictures.device)
-    # One plane at a time, and the width of a few rows at a time, which do not depend on each other: the same
-    # numbers as all at once, in a fraction of the memory.
-    rows = max(1, BAND_PIXELS // planes.shape[-1])
-    for plane, small in zip(planes, out, strict=True):
-        narrow = torch.cat([_scaled(band.float(), len(band), size) for band in plane.split(rows)])  # (H, size)
-        scaled = _scaled(narrow, size, size)
-        small.copy_(scaled.round_() if kind == torch.uint8 else scaled)
-    return out.view(*pictures.shape[:-2], size, size)
-
-
-def _scaled(plane: Tensor, height: int, width: int) -> Tensor:
-    """(H, W) float as (height, width)."""
-    batch = plane[None, None]  # (1, 1, H, W)
-    batch = functional.interpolate(batch, (height, width), mode="bilinear", align_corners=False, antialias=True)
-    return batch[0, 0]
-
-
-def choose(
-    timed: Iterable[tuple[Fraction, Item]], wanted: Sequence[Fraction], end: Callable[[], Fraction]
-) -> Iterator[tuple[int, Item]]:
-    """For each wanted time in turn its place and the item nearest in time; at equal distance the earlier.
-
-    `timed` rises in time and is read no further than needed. `end()`, asked after its last item, is when that
-    stops being shown: wanted times from there on get nothing.
-    """
-    place = 0
-    before: tuple[Fraction, Item] | None = None
-    for time, item in timed:
-        while before is not None and place < len(wanted) and wanted[place] - before[0] <= time - wanted[place]:
-            yield place, before[1]
-            place += 1
-        if place == len(wanted):
-            return
-        before = time, item
-    if before is not None:
-        last = end()
-        for k in range(place, len(wanted)):
-            if wanted[k] < last:
-                yield k, before[1]
-
-
-def _collect(
-    found: Iterator[tuple[int, Item]], small: Callable[[Item], Tensor], count: int, size: int, on_frame: Progress | None
-) -> Tensor | None:
-    """The small pictures of the chosen items, the last one repeated to `count`; None if there is none."""
-    out = torch.empty(count, 3, size, size, dtype=torch.uint8)
-    filled, previous = 0, None
-    for place, item in found:
-        if item is previous:
-            out[place] = out[place - 1]
-        else:
-            out[place] = small(item)
-        filled, previous = place + 1, item
-        if on_frame is not None:
-            on_frame(filled, count)
-    if filled == 0:
+def _limit(name: str, start: float, end: float | None) -> Fraction | None:
+    """The end of the trim window in seconds, if there is one; MediaError unless it lies after the start."""
+    if end is None:
         return None
-    out[filled:] = out[filled - 1]
-    if on_frame is not None and filled < count:
-        on_frame(count, count)
-    return out
-
-
-def _wanted_times(name: str, start: float, fps: float, count: int, size: int, end: float | None) -> list[Fraction]:
-    if not (math.isfinite(start) and start >= 0):
-        raise MediaError(f"{name}: start={start} s. Give seconds from the beginning, 0 or more.")
-    if end is not None and not end > start:
+    limit = real(end, f"{name}: end", " s. Give seconds from the beginning, or leave it out.", 0, LONGEST, MediaError)
+    if not limit > start:
         raise MediaError(
-            f"{name}: the window from start={start} s to end={end} s is empty. Choose an end after the start."
+            f"{name}: the window from start={shown(start)} s to end={shown(end)} s is empty. "
+            "Choose an end after the start."
         )
-    if not (math.isfinite(fps) and fps > 0) or count < 1 or size < 1:
-        raise InputError(f"{name}: fps={fps}, count={count}, size={size}. Each must be above 0.")
-    return [_exact(start) + k / _exact(fps) for k in range(count)]
-
-
-def _exact(number: float | Fraction) -> Fraction:
-    """The number somebody wrote: 0.45 is 9/20, not the nearest binary fraction."""
-    return number if isinstance(number, Fraction) else Fraction(number).limit_denominator(1_000_000)
+    return exact(limit)
 
 
 def _to_uint8(image: Tensor) -> Tensor:

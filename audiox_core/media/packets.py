@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from fractions import Fraction
 from typing import Any, NamedTuple
 
 from ..errors import MediaError
-from .files import nominal_rate, pyav
+from .checks import Number
+from .streams import demuxed, nominal_rate
 
 log = logging.getLogger("audiox")
+
+
+# Packets of an excerpt: more than any decoder holds back before its first picture.
+EXCERPT = 20
 
 
 class _Stamp(NamedTuple):
@@ -29,12 +34,22 @@ class PictureTrack:
 
     `origin` is the time of the first picture that is shown, in seconds of the source's clock; `begin` its
     time in the copy; `length` the seconds from it to the end of the last one; `base` the length of its tick
-    in seconds; `hidden` whether pictures before it must be copied but not shown. Raises MediaError for
-    sources without pictures, without presentation times, and for an empty window.
+    in seconds; `hidden` whether there are pictures that must be copied but not shown. `on_bytes` is told how
+    far in the file the reading is, of how many bytes. Raises MediaError for sources without pictures, without
+    presentation times, and for an empty window.
     """
 
-    def __init__(self, container: Any, stream: Any, name: str, start: float = 0.0, end: float | None = None) -> None:
+    def __init__(
+        self,
+        container: Any,
+        stream: Any,
+        name: str,
+        start: Number = 0.0,
+        end: Number | None = None,
+        on_bytes: Callable[[int, int], None] | None = None,
+    ) -> None:
         self.name = name
+        self.on_bytes = on_bytes
         self.codec: str = stream.codec_context.codec.canonical_name
         self.base = base = Fraction(stream.time_base)
         stamps = self._stamps(container, stream, base)
@@ -47,15 +62,15 @@ class PictureTrack:
         if not (start >= 0 and first < last):
             length = float((over - zero) * base)
             raise MediaError(
-                f"{name}: no picture between start={start:g} s and end={end} s (the pictures last {length:.3f} s). "
-                "Choose another window."
+                f"{name}: no picture between start={float(start):g} s and end={end} s "
+                f"(the pictures last {length:.3f} s). Choose another window."
             )
         self.skip = 0
         if start > 0:
             self.skip = max((i for i, s in enumerate(stamps) if s.is_keyframe and s.pts <= first), default=0)
         self.stop = max(i for i, s in enumerate(stamps) if not s.is_hidden and s.pts < last) + 1
         self.shift = first if start > 0 else 0
-        self.hidden = start > 0 and any(s.pts < first for s in stamps[self.skip : self.stop])
+        self.hidden = any(s.is_hidden or (start > 0 and s.pts < first) for s in stamps[self.skip : self.stop])
         self.origin = first * base
         self.begin = (first - self.shift) * base
         self.length = (last - first) * base
@@ -65,7 +80,10 @@ class PictureTrack:
         """The times of all packets, in order of decoding."""
         reordered = stream.codec_context.has_b_frames
         stamps = []
+        size = container.size
         for packet in _packets(container, stream, self.name):
+            if self.on_bytes is not None:
+                self.on_bytes(packet.pos or 0, size)
             pts = packet.pts if packet.pts is not None or reordered else packet.dts
             if pts is None or (reordered and container.format.name == "avi"):
                 raise MediaError(
@@ -87,6 +105,16 @@ class PictureTrack:
             copy.codec_context.codec_tag = "hvc1"  # Apple's players refuse the other tag, hev1
         return copy
 
+    def excerpt(self, container: Any, stream: Any) -> list[Any]:
+        """The first packets to write, from a keyframe that is shown on."""
+        found: list[Any] = []
+        for index, packet in enumerate(_packets(container, stream, self.name)):
+            if found or (index >= self.skip and packet.is_keyframe and not packet.is_discard):
+                found.append(packet)
+            if len(found) == EXCERPT or index >= self.stop:
+                break
+        return found
+
     def packets(self, container: Any, stream: Any, copy: Any) -> Iterator[Any]:
         """The packets to write, in order of decoding."""
         for index, packet in enumerate(_packets(container, stream, self.name)):
@@ -102,12 +130,13 @@ class PictureTrack:
 
 def _packets(container: Any, stream: Any, name: str) -> Iterator[Any]:
     """The stream's packets without the empty one at the end; a container that breaks off ends them."""
-    try:
-        for packet in container.demux(stream):
-            if packet.size:
-                yield packet
-    except pyav().FFmpegError as error:
+
+    def broken(error: Any) -> None:
         log.warning("%s breaks off (%s); going on with what came before.", name, error.strerror or error)
+
+    for packet in demuxed(container, stream, broken):
+        if packet is not None and packet.size:
+            yield packet
 
 
 def _decode_times(stamps: list[_Stamp], stream: Any, base: Fraction) -> list[int]:

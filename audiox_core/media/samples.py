@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from fractions import Fraction
 from typing import Any, NamedTuple
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from ..errors import MediaError
-from .files import Source, audio_stream, name_of, open_media, pyav
+from .checks import MOST_SAMPLES
+from .reading import Source, name_of, open_media, pyav
+from .streams import audio_stream, demuxed
 
 log = logging.getLogger("audiox")
 
@@ -26,6 +29,8 @@ SEEK_MARGIN = 1
 GAP = Fraction(1, 20)
 # A longer one (seconds) is a jump of the clock, as between two broadcasts joined together, and no silence.
 MAX_GAP = 60
+# FFmpeg's sample formats as numpy's.
+NUMBERS = {"u8": "u1", "s16": "i2", "s32": "i4", "s64": "i8", "flt": "f4", "dbl": "f8"}
 # No encoder's packets are longer than this (samples).
 MAX_FILLING = 8192
 
@@ -44,14 +49,19 @@ class Samples(NamedTuple):
 
 
 def read_samples(
-    source: Source, begin: Fraction, length: Fraction | None = None, origin: Fraction | None = None
+    source: Source,
+    begin: Fraction,
+    length: Fraction | None = None,
+    origin: Fraction | None = None,
+    on_samples: Callable[[int], None] | None = None,
 ) -> Samples:
     """The sound from `begin` seconds on, for `length` seconds or to the end, mono doubled, of more than two
     channels the first two.
 
     Times count from `origin` in the container's clock, or from the first sample if None. Gaps are silence.
-    The answer is shorter than asked where the sound ends, and empty where it has none. Raises MediaError for
-    files without sound, broken ones, and NaN or infinity.
+    The answer is shorter than asked where the sound ends, and empty where it has none. `on_samples` is told
+    how many have been read; it may raise to stop. Raises MediaError for files without sound, broken or endless
+    ones, and NaN or infinity.
     """
     name = name_of(source)
     with open_media(source) as container:
@@ -59,8 +69,17 @@ def read_samples(
         if stream is None:
             raise MediaError(f"{name} has no audio stream. Give a file with sound.")
         window = _Window(name, container, stream, begin, length, origin)
-        pieces = list(window.pieces())
+        pieces, count = [], 0
+        for piece in window.pieces():
+            pieces.append(piece)
+            count += piece.shape[1]
+            if on_samples is not None:
+                on_samples(count)
+            if count > MOST_SAMPLES:
+                raise MediaError(f"{name}: its sound is longer than {MOST_SAMPLES} samples. Give a shorter part of it.")
         announced = None if container.duration is None else container.duration / pyav().time_base
+    if window.rate == 0 and not window.broken:
+        raise MediaError(f"{name}: its sound is empty (0 samples). Give a file with sound.")
     if window.rate == 0:
         raise MediaError(
             f"{name}: no sound could be decoded ({window.broken} broken packets). "
@@ -170,7 +189,7 @@ class _Window:
     def _frames(self) -> Iterator[Any]:
         av = pyav()
         self.packets_end = None
-        for packet in self._packets():
+        for packet in demuxed(self.container, self.stream, self._note_broken):
             if packet is not None and packet.pts is not None and packet.duration:
                 self.packets_end = (packet.pts + packet.duration) * self.base
             try:
@@ -178,25 +197,32 @@ class _Window:
             except EOFError:
                 return
             except av.FFmpegError as error:
-                self.broken += 1
-                log.debug("%s: %s", self.name, error)
+                self._note_broken(error)
 
-    def _packets(self) -> Iterator[Any]:
-        try:
-            yield from self.container.demux(self.stream)
-        except pyav().FFmpegError as error:
-            self.broken += 1
-            log.debug("%s: %s", self.name, error)
-            yield None
+    def _note_broken(self, reason: object) -> None:
+        self.broken += 1
+        log.debug("%s: %s", self.name, reason)
 
 
 def _stereo(frame: Any) -> Tensor:
-    """(2, n) float32 in -1..1."""
-    array = frame.to_ndarray()
-    channels = frame.layout.nb_channels
-    if not frame.format.is_planar:
-        array = array.reshape(-1, channels).T
-    samples = torch.from_numpy(array[:2].copy())  # (1 or 2, n)
+    """(2, n) float32 in -1..1.
+
+    Only the planes of the first two channels are touched: PyAV's own conversion looks for more of them behind
+    the last one, and crashes where there are more than eight.
+    """
+    from av.audio.plane import AudioPlane
+
+    def plane(index: int, numbers: int) -> np.ndarray:
+        buffer: Any = AudioPlane(frame, index)
+        return np.frombuffer(buffer, kind, numbers)
+
+    kind = np.dtype(NUMBERS[frame.format.name.removesuffix("p")])
+    channels, count = frame.layout.nb_channels, frame.samples
+    if frame.format.is_planar:
+        array = np.stack([plane(c, count) for c in range(min(channels, 2))])
+    else:
+        array = plane(0, count * channels).reshape(-1, channels).T[:2].copy()
+    samples = torch.from_numpy(array)  # (1 or 2, n)
     if samples.dtype == torch.uint8:
         samples = (samples.float() - 128) / 128
     elif not samples.dtype.is_floating_point:

@@ -12,10 +12,14 @@ from torch.nn import functional
 
 from ..errors import InputError, MediaError
 from .audio import check_waveform
-from .files import pyav, suffix_of, whole_file
+from .checks import check_rate, tensor_of, whole
+from .reading import pyav
+from .writing import suffix_of, whole_file
 
 WINDOW = 2048  # samples of one spectrum: 46 ms at 44.1 kHz, a compromise between pitch and rhythm
 LOWEST_HZ = 40.0
+SPECTRA = 2048  # computed at once: about 50 MB
+LARGEST = 8192  # pixels of a side
 RANGE_DB = 80.0  # what is this much quieter than the loudest spot is black
 # From silence to the loudest spot, evenly spaced; lightness rises all the way, so that it also reads in grey.
 COLOURS = (
@@ -39,30 +43,25 @@ def spectrogram_image(
 
     Rows run from half the sample rate (top) to 40 Hz, colours from the loudest spot down to 80 dB below it.
     With `ticks`, short lines mark every second at the bottom (longer: every fifth) and 100, 1000 and 10000 Hz
-    on the left.
+    on the left. Raises InputError and MediaError as `check_waveform` does, and for sizes outside 2 to 8192.
     """
-    if width < 2 or height < 2 or not sample_rate > 2 * LOWEST_HZ:
-        raise InputError(
-            f"width={width}, height={height}, sample_rate={sample_rate}: too small. Give at least 2, 2 and 81."
-        )
-    mono = check_waveform(waveform).mean(0)  # (N,)
-    count = len(mono)
-    hop = min(max(count // width, 64), WINDOW // 2)
-    mono = functional.pad(mono, (WINDOW // 2, WINDOW // 2 + hop))
-    window = torch.hann_window(WINDOW)
-    power = torch.stft(mono, WINDOW, hop, window=window, center=False, return_complex=True).abs() ** 2
-    power = _log_bands(height, sample_rate) @ power  # (height, T)
-    power = functional.adaptive_max_pool1d(power[None], width)[0]  # (height, width)
-    image = _colours(power).flip(0)  # (height, width, 3)
+    check_rate(sample_rate)
+    width, height = whole(width, "width", 2, LARGEST), whole(height, "height", 2, LARGEST)
+    if not sample_rate > 2 * LOWEST_HZ:
+        raise InputError(f"sample_rate={sample_rate} holds nothing above {LOWEST_HZ:g} Hz. Give at least 81.")
+    sound = check_waveform(waveform)
+    count = sound.shape[1]
+    image = _colours(_power(sound, width, _log_bands(height, sample_rate))).flip(0)  # (height, width, 3)
     if ticks:
         _draw_ticks(image, count / sample_rate, sample_rate)
     return image
 
 
 def write_png(path: str | os.PathLike[str], image: Tensor) -> Path:
-    """Writes (H, W, 3) uint8 as a PNG file, whole or not at all, and returns the path. MediaError where it
-    cannot be written.
+    """Writes (H, W, 3) uint8, tensor or numpy array, as a PNG file, whole or not at all, and returns the path.
+    MediaError where it cannot be written, InputError for another image.
     """
+    image = tensor_of(image, "image")
     if image.ndim != 3 or image.shape[-1] != 3 or image.dtype != torch.uint8 or 0 in image.shape:
         raise InputError(f"image is {image.dtype} of shape {tuple(image.shape)}. Give uint8 (height, width, 3).")
     suffix_of(os.fspath(path), (".png",))
@@ -78,6 +77,36 @@ def write_png(path: str | os.PathLike[str], image: Tensor) -> Path:
             raise MediaError(f"{path} is not a path. Give one that ends in .png.")
         Path(file).write_bytes(data)
     return Path(path)
+
+
+def _power(sound: Tensor, width: int, bands: Tensor) -> Tensor:
+    """The power (height, width) of a sound (C, N) in the rows of `bands`, the loudest moment of each column.
+
+    Few columns are computed at a time: the memory does not grow with the sound.
+    """
+    count = sound.shape[1]
+    hop = min(max(count // width, 64), WINDOW // 2)
+    spectra = 1 + (count + hop) // hop  # the first one around the first sample, the last one after the last
+    window = torch.hann_window(WINDOW)
+    at_once = max(SPECTRA * width // spectra, 1)  # columns
+    power = torch.empty(len(bands), width)
+    for left in range(0, width, at_once):
+        edges = [
+            (c * spectra // width, -(-(c + 1) * spectra // width)) for c in range(left, min(left + at_once, width))
+        ]
+        first, last = edges[0][0], edges[-1][1]
+        part = _part(sound, first * hop - WINDOW // 2, (last - 1) * hop + WINDOW // 2)
+        found = torch.stft(part, WINDOW, hop, window=window, center=False, return_complex=True).abs() ** 2
+        rows = bands @ found  # (height, last - first)
+        for column, (begin, end) in enumerate(edges, left):
+            power[:, column] = rows[:, begin - first : end - first].amax(1)
+    return power
+
+
+def _part(sound: Tensor, begin: int, end: int) -> Tensor:
+    """The mean of the channels from sample `begin` to `end`, zeros where the sound is not."""
+    inside = sound[:, max(begin, 0) : max(end, 0)].mean(0)
+    return functional.pad(inside, (max(-begin, 0), end - max(begin, 0) - len(inside)))
 
 
 def _row_hertz(height: int, sample_rate: int) -> Tensor:

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from torch import Tensor
 
-from .files import pyav
+from .reading import pyav
 
 LAYOUTS = {1: "mono", 2: "stereo"}
 # FFmpeg's AAC encoder replaces noise by noise of its own and clicks at onsets unless told not to and given enough bits.

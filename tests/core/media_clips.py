@@ -63,12 +63,15 @@ def write_clip(
     sound: Tensor | None = None,
     size: tuple[int, int] = (WIDTH, HEIGHT),
     flags: dict[str, str] | None = None,
+    title: str | None = None,
 ) -> Any:
     """A video of `count` numbered pictures at a constant rate, or at `times` (seconds), from `first` on."""
     rate = Fraction(fps).limit_denominator(1001)
     base = 1 / rate if times is None and first == 0 else Fraction(1, 90000)
     codec = codec or CODECS.get(Path(str(path)).suffix, "libx264")
     with av.open(path, "w", format=form, options=flags or {}) as out:
+        if title is not None:
+            out.metadata["title"] = title
         stream = out.add_stream(codec, rate=rate)
         stream.width, stream.height, stream.pix_fmt = *size, "yuv420p"
         stream.codec_context.time_base = base

@@ -13,14 +13,14 @@ import av
 import numpy as np
 import pytest
 import torch
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
 from audiox_core.errors import InputError, MediaError
 from audiox_core.media import VIDEO_SUFFIXES, encode_video, probe, read_audio, read_frames, set_soundtrack
-from tests.sample_clip import make_sample_clip
 from tests.core.media_clips import numbers, packets, picture, turned, write_clip
+from tests.sample_clip import make_sample_clip
 
 ASSET = Path(__file__).parents[2] / "audiox_core" / "assets" / "sample.mp4"
 
@@ -169,9 +169,13 @@ def test_hevc_gets_the_tag_that_apple_players_ask_for(tmp_path: Path) -> None:
 
 
 def test_rotation_and_title_survive(tmp_path: Path) -> None:
-    video = turned(write_clip(tmp_path / "phone.mp4", 25, 25), 90)
-    set_soundtrack(video, impulse(1, 0.5), 44100, tmp_path / "out.mp4")
-    assert probe(tmp_path / "out.mp4").rotation == 270
+    video = turned(write_clip(tmp_path / "phone.mp4", 25, 25, title="Ein Fahrrad 自行车"), 90)
+    for suffix in (".mp4", ".mov", ".mkv"):
+        out = tmp_path / f"out{suffix}"
+        set_soundtrack(video, impulse(1, 0.5), 44100, out)
+        assert probe(out).rotation == 270
+        with av.open(str(out)) as container:
+            assert container.metadata.get("title", container.metadata.get("TITLE")) == "Ein Fahrrad 自行车"
 
 
 @pytest.mark.parametrize(("start", "end"), [(1.0, 2.0), (0.6, None), (0, 1.2)])
@@ -242,15 +246,6 @@ def test_a_clip_cut_off_in_the_middle_keeps_what_it_has(tmp_path: Path) -> None:
     assert info.duration is not None
     assert 0.5 < info.duration < 4
     assert read_audio(tmp_path / "out.mp4").shape[1] / 44100 <= info.duration + 1e-3
-
-
-def test_the_source_may_be_its_own_target_and_names_may_be_unicode(tmp_path: Path) -> None:
-    video = write_clip(tmp_path / "видео 影片 🎬.mp4", 25, 25)
-    before = packets(str(video))
-    set_soundtrack(video, impulse(1, 0.5), 44100, video)
-    assert packets(str(video)) == before
-    assert peak(read_audio(video)) == pytest.approx(0.5, abs=1e-3)
-    assert len(list(tmp_path.iterdir())) == 1
 
 
 @pytest.mark.parametrize("suffix", [".mp4", ".webm"])
@@ -328,8 +323,8 @@ def test_any_soundtrack(
     video, out = write_clip(tmp_path / "any.mp4", count, fps), tmp_path / f"any-out{suffix}"
     length = count / Fraction(fps)
     audible = min(int(length * 44100), round(offset / 10 * 44100) + samples)
-    if audible <= max(round(offset / 10 * 44100), 0) or (suffix == ".mkv" and length < Fraction(1, 2)):
-        return
+    assume(audible > max(round(offset / 10 * 44100), 0))
+    assume(suffix != ".mkv" or length >= Fraction(1, 2))
     try:
         set_soundtrack(video, torch.full((2, samples), 0.1), 44100, out, mode=mode, offset=offset / 10)
     except InputError as error:

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 import torch
 
 from audiox_core.errors import InputError, MediaError
-from audiox_core.media import read_image, spectrogram_image, write_png
+from audiox_core.media import read_image, spectrogram, spectrogram_image, write_png
+
+ROOT = Path(__file__).parents[2]
 
 
 def tone(hertz: float, seconds: float = 2, rate: int = 44100) -> torch.Tensor:
@@ -60,3 +64,35 @@ def test_png_files(tmp_path: Path) -> None:
             write_png(target, image)
     with pytest.raises(InputError, match="uint8"):
         write_png(tmp_path / "a.png", image.float())
+
+
+@pytest.mark.parametrize(("samples", "width"), [(3, 50), (2047, 300), (88_201, 777), (500_000, 40)])
+def test_computed_in_parts_it_is_the_picture_of_the_whole(
+    samples: int, width: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sound = torch.randn(2, samples, generator=torch.Generator().manual_seed(0)) * torch.linspace(0, 1, samples)
+    mono, hop = sound.mean(0), min(max(samples // width, 64), spectrogram.WINDOW // 2)
+    half = spectrogram.WINDOW // 2
+    padded = torch.nn.functional.pad(mono, (half, half + hop))
+    window = torch.hann_window(spectrogram.WINDOW)
+    power = torch.stft(padded, 2 * half, hop, window=window, center=False, return_complex=True).abs() ** 2
+    power = spectrogram._log_bands(60, 44100) @ power  # (60, T), all at once
+    pooled = torch.nn.functional.adaptive_max_pool1d(power[None], width)[0]
+    for spectra in (1, 37, 2048):
+        monkeypatch.setattr(spectrogram, "SPECTRA", spectra)
+        found = spectrogram._power(sound, width, spectrogram._log_bands(60, 44100))
+        assert torch.allclose(found, pooled, rtol=1e-4, atol=1e-6)
+
+
+def test_a_long_sound_takes_little_more_memory_than_itself() -> None:
+    code = """
+import resource, torch
+from audiox_core.media import spectrogram_image
+spectrogram_image(torch.zeros(2, 44100), 44100)
+sound = torch.ones(1, 1).expand(2, 44100 * 600)
+before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+assert spectrogram_image(sound, 44100, height=60).shape == (60, 1200, 3)
+print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before)
+"""
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=True, capture_output=True, text=True)
+    assert int(done.stdout) < 250_000  # KiB; ten minutes at once took 700 MB
