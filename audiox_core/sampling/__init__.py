@@ -2,17 +2,18 @@
 
 Every sampler in SAMPLERS can be called as sampler(model, x, sigmas, extra_args=None, callback=None,
 disable=None), also by a host: model(x, sigma, **extra_args) gives the denoised latents, sigma is (B,).
-Nothing touches the global RNG.
+OBJECTIVES says which of them can run which model. Nothing touches the global RNG.
 """
 
 from .noise import BrownianNoise, GaussianNoise, draw_entropy, randn_like_from
-from .objective import FlowDenoiser, VDenoiser, Velocity
-from .registry import SAMPLERS, sampler
-from .run import sample, sample_flow
-from .schedules import get_sigmas_polyexponential, get_times_linear
+from .objective import OBJECTIVES, FlowDenoiser, Objective, VDenoiser, Velocity, find_objective
+from .run import SAMPLERS, sample, sampler
+from .schedules import MAX_STEPS, check_schedule, check_times, get_sigmas_polyexponential, get_times_linear
 from .steps import Callback, Model, NoiseSampler, Sampler
 
 __all__ = [
+    "MAX_STEPS",
+    "OBJECTIVES",
     "SAMPLERS",
     "BrownianNoise",
     "Callback",
@@ -20,14 +21,17 @@ __all__ = [
     "GaussianNoise",
     "Model",
     "NoiseSampler",
+    "Objective",
     "Sampler",
     "VDenoiser",
     "Velocity",
+    "check_schedule",
+    "check_times",
     "draw_entropy",
+    "find_objective",
     "get_sigmas_polyexponential",
     "get_times_linear",
     "randn_like_from",
     "sample",
-    "sample_flow",
     "sampler",
 ]

@@ -46,7 +46,7 @@ def sample_dpm_fast(
     grid = torch.linspace(start.item(), end.item(), len(orders) + 1, dtype=torch.float32, device="cpu")
     for i, order in enumerate(orders):
         lam, h = grid[i], grid[i + 1] - grid[i]
-        eps = _report_eps(run, i, x, lam)
+        eps = _report_eps(run, i, x, lam, (i + 1) / len(orders))
         if order == 1:
             x = _first(x, eps, lam, h)
         elif order == 2:
@@ -79,11 +79,14 @@ def sample_dpm_adaptive(
     the whole batch. Raises SamplingError when the model's answer is NaN. disable is not used.
     """
     run = Run(model, sigmas, extra_args, callback)
-    lam, end = _span(run.sigmas, sigma_min, "k-dpm-adaptive")
+    start, end = _span(run.sigmas, sigma_min, "k-dpm-adaptive")
     predict = _noise_of(run)
-    wanted, step, previous = h_init, 0, x
-    while lam < end - 1e-5:
-        eps = _report_eps(run, step, x, lam)
+    lam, wanted, step, previous, done = start, h_init, 0, x, 0.0
+    stop = end - 1e-5
+    while lam < stop:
+        # How far the step wants to go, as a share of all; where it then goes less far, the next one doesn't fall back.
+        done = max(done, min(1.0, ((lam + wanted - start) / (stop - start)).item()))
+        eps = _report_eps(run, step, x, lam, done)
         while True:
             reached = torch.minimum(lam + wanted, end)
             h = reached - lam
@@ -131,12 +134,12 @@ def _noise_of(run: Run) -> _Eps:
     return predict
 
 
-def _report_eps(run: Run, step: int, x: Tensor, lam: Tensor) -> Tensor:
+def _report_eps(run: Run, step: int, x: Tensor, lam: Tensor, done: float) -> Tensor:
     """The noise in x at the start of a step, after telling the callback."""
     sigma = _sigma(lam)
     denoised = run.denoise(x, sigma)
     eps = (x - denoised) / sigma
-    run.report(step, x, sigma, denoised)
+    run.report(step, x, sigma, denoised, done)
     return eps
 
 

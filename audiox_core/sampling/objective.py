@@ -1,16 +1,160 @@
-"""From what the network was trained to predict to the denoised latents that samplers ask for."""
+"""What a network was trained to predict, and all that follows from it for sampling: see OBJECTIVES.
+
+An Objective leads from velocity(x, t) to the denoised latents that samplers ask for, from settings to noise levels,
+from noise to where a run starts; it names the samplers that can run it and finds wrong settings early.
+"""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from ..errors import InputError, nearest
+from .schedules import check_schedule, check_times, get_sigmas_polyexponential, get_times_linear, shown
+from .steps import Model
+
 Velocity = Callable[..., Tensor]
 """velocity(x, t, **extra_args) -> like x; t is (B,), float32, in [0, 1]."""
+
+
+@dataclass(frozen=True)
+class Objective(ABC):
+    """One objective of training. The base of VPrediction and RectifiedFlow, whose instances lie in OBJECTIVES."""
+
+    name: str  # as in a config's diffusion_objective
+    predicts: str  # what the network's answer is, in words for errors
+    samplers: tuple[str, ...]  # that can run it, by name
+    default_sampler: str
+
+    @abstractmethod
+    def denoiser(self, velocity: Velocity) -> Model:
+        """The network as a model(x (B, ...), sigma (B,), **extra_args) -> denoised (B, ...)."""
+
+    @abstractmethod
+    def parts(self, x: Tensor, sigma: Tensor) -> tuple[Tensor, Tensor]:
+        """(origin, factor) with denoised = origin - factor * velocity, for x (B, ...) at noise levels sigma (B,)."""
+
+    @abstractmethod
+    def schedule(self, steps: int, sigma_min: float, sigma_max: float, rho: float = 1.0) -> Tensor:
+        """The noise levels of a run, falling to 0: (steps + 1,), float32. Raises InputError out of range."""
+
+    @abstractmethod
+    def start(self, noise: Tensor, sigma: float, init: Tensor | None = None) -> Tensor:
+        """Where a run from level sigma begins: from standard normal noise (B, C, L), or from init noised so far."""
+
+    @abstractmethod
+    def check_schedule(self, steps: int, sigma_min: float, sigma_max: float, rho: float = 1.0) -> None:
+        """Raises InputError for numbers that make no schedule. Makes no tensors."""
+
+    def choose(self, sampler: str | None = None) -> str:
+        """The name of a sampler that can run this objective; None means its default.
+
+        Raises InputError, which lists only those that can, for any other.
+        """
+        if sampler is None:
+            return self.default_sampler
+        if isinstance(sampler, str) and sampler in self.samplers:
+            return sampler
+        others = {name for objective in OBJECTIVES.values() for name in objective.samplers}
+        if isinstance(sampler, str) and sampler in others:
+            raise InputError(
+                f"Sampler {sampler!r} cannot run this model, which predicts {self.predicts}: take "
+                f"{self.default_sampler!r}, its usual one. Valid: {', '.join(self.samplers)}."
+            )
+        known = list(self.samplers)
+        if not isinstance(sampler, str):
+            raise InputError(f"sampler must be a name, got {shown(sampler)}.{nearest('', known)}")
+        raise InputError(f"Unknown sampler {shown(sampler)}.{nearest(sampler[:60], known)}")
+
+    def check(
+        self, *, steps: int, sampler: str | None = None, sigma_min: float, sigma_max: float, rho: float = 1.0
+    ) -> None:
+        """Raises InputError for any setting that `sample` would refuse. Makes no tensors and needs no model."""
+        self.choose(sampler)
+        self.check_schedule(steps, sigma_min, sigma_max, rho)
+
+
+class VPrediction(Objective):
+    """The base model's objective: sigma = tan(angle), x = data + sigma * noise, polyexponential noise levels."""
+
+    def denoiser(self, velocity: Velocity) -> Model:
+        return VDenoiser(velocity)
+
+    def parts(self, x: Tensor, sigma: Tensor) -> tuple[Tensor, Tensor]:
+        sigma = _beside(sigma, x)  # (B, 1, ...)
+        variance = sigma**2 + 1
+        return x / variance, sigma * variance.rsqrt()
+
+    def schedule(self, steps: int, sigma_min: float, sigma_max: float, rho: float = 1.0) -> Tensor:
+        return get_sigmas_polyexponential(steps, sigma_min, sigma_max, rho)
+
+    def start(self, noise: Tensor, sigma: float, init: Tensor | None = None) -> Tensor:
+        return noise * sigma if init is None else init + noise * sigma
+
+    def check_schedule(self, steps: int, sigma_min: float, sigma_max: float, rho: float = 1.0) -> None:
+        check_schedule(steps, sigma_min, sigma_max, rho)
+
+
+class RectifiedFlow(Objective):
+    """AudioX-Turbo's objective: sigma is the time t itself, x = (1 - t) data + t noise, evenly spaced times.
+
+    A sigma_max above 1 means 1; sigma_min and rho are not used. Without init, a run starts from pure noise.
+    """
+
+    def denoiser(self, velocity: Velocity) -> Model:
+        return FlowDenoiser(velocity)
+
+    def parts(self, x: Tensor, sigma: Tensor) -> tuple[Tensor, Tensor]:
+        return x, _beside(sigma, x)
+
+    def schedule(self, steps: int, sigma_min: float = 0.0, sigma_max: float = 1.0, rho: float = 1.0) -> Tensor:
+        return get_times_linear(steps, sigma_max)
+
+    def start(self, noise: Tensor, sigma: float, init: Tensor | None = None) -> Tensor:
+        # A copy, because callbacks may overwrite x in place.
+        return noise.clone() if init is None else init * (1 - sigma) + noise * sigma
+
+    def check_schedule(self, steps: int, sigma_min: float = 0.0, sigma_max: float = 1.0, rho: float = 1.0) -> None:
+        check_times(steps, sigma_max, sigma_min, rho)
+
+
+_V_SAMPLERS = (
+    "dpmpp-3m-sde",
+    "dpmpp-2m-sde",
+    "k-heun",
+    "k-dpm-2",
+    "k-lms",
+    "k-dpmpp-2s-ancestral",
+    "k-dpm-fast",
+    "k-dpm-adaptive",
+)
+
+OBJECTIVES: Mapping[str, Objective] = MappingProxyType(
+    {
+        "v": VPrediction("v", "v", _V_SAMPLERS, "dpmpp-3m-sde"),
+        "rectified_flow": RectifiedFlow(
+            "rectified_flow", "the velocity of a rectified flow", ("rectified-flow", "dmd"), "rectified-flow"
+        ),
+    }
+)
+"""The objectives by the names that configs use."""
+
+
+def find_objective(name: str | Objective) -> Objective:
+    """The objective of that name; InputError, listing the names, if there is none. An Objective is itself."""
+    if isinstance(name, Objective):
+        return name
+    if not isinstance(name, str) or name not in OBJECTIVES:
+        asked = name[:60] if isinstance(name, str) else ""
+        raise InputError(f"Unknown objective {shown(name)}.{nearest(asked, list(OBJECTIVES))}")
+    return OBJECTIVES[name]
 
 
 class VDenoiser:

@@ -1,19 +1,73 @@
-"""From noise to latents in one call: schedule, start, noise source and sampler put together."""
+"""From noise to latents in one call, `sample`: schedule, start, noise source and sampler put together.
+
+Here also lie the samplers by the names of the released recipes. Which of them can run a model is its objective's word.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from ..errors import InputError, SamplingError
-from . import registry
+from .dpm_solver import sample_dpm_adaptive, sample_dpm_fast
 from .noise import BrownianNoise, GaussianNoise, draw_entropy
-from .objective import FlowDenoiser, VDenoiser, Velocity
-from .schedules import get_sigmas_polyexponential, get_times_linear
-from .steps import Callback
+from .objective import Objective, Velocity, find_objective
+from .solvers import (
+    sample_dmd,
+    sample_dpm_2,
+    sample_dpmpp_2m_sde,
+    sample_dpmpp_2s_ancestral,
+    sample_dpmpp_3m_sde,
+    sample_heun,
+    sample_lms,
+    sample_rectified_flow,
+)
+from .steps import Callback, NoiseSampler, Sampler
+
+SAMPLERS: Mapping[str, Sampler] = MappingProxyType(
+    {
+        "dpmpp-3m-sde": sample_dpmpp_3m_sde,
+        "dpmpp-2m-sde": sample_dpmpp_2m_sde,
+        "k-heun": sample_heun,
+        "k-dpm-2": sample_dpm_2,
+        "k-lms": sample_lms,
+        "k-dpmpp-2s-ancestral": sample_dpmpp_2s_ancestral,
+        "k-dpm-fast": sample_dpm_fast,
+        "k-dpm-adaptive": sample_dpm_adaptive,
+        "rectified-flow": sample_rectified_flow,
+        "dmd": sample_dmd,
+    }
+)
+"""All samplers, of every objective."""
+
+ENDS_AT_SIGMA_MIN = frozenset({"k-dpm-fast", "k-dpm-adaptive"})
+"""Samplers that take sigma_min as an option and stop there instead of at 0."""
+
+
+def _brownian(x: Tensor, sigmas: Tensor, generator: torch.Generator) -> NoiseSampler:
+    return BrownianNoise(x, sigmas[-2].item(), sigmas[0].item(), draw_entropy(generator))
+
+
+def _gaussian(x: Tensor, sigmas: Tensor, generator: torch.Generator) -> NoiseSampler:
+    return GaussianNoise(x, generator)
+
+
+# What the samplers that need noise draw from the generator: one integer, or a tensor a step.
+_NOISE: Mapping[str, Callable[[Tensor, Tensor, torch.Generator], NoiseSampler]] = {
+    "dpmpp-3m-sde": _brownian,
+    "dpmpp-2m-sde": _brownian,
+    "k-dpmpp-2s-ancestral": _gaussian,
+    "dmd": _gaussian,
+}
+
+
+def sampler(name: str, objective: str | Objective = "v") -> Sampler:
+    """The sampler of that name; InputError, offering those that can run the objective, if it is none of them."""
+    return SAMPLERS[find_objective(objective).choose(name)]
 
 
 @torch.no_grad()
@@ -21,68 +75,48 @@ def sample(
     velocity: Velocity,
     noise: Tensor,
     *,
+    objective: str | Objective = "v",
     steps: int,
-    sigma_min: float,
-    sigma_max: float,
-    sampler: str,
+    sampler: str | None = None,
+    sigma_min: float = 0.3,
+    sigma_max: float = 500.0,
     rho: float = 1.0,
     generator: torch.Generator | None = None,
     init: Tensor | None = None,
     extra_args: Mapping[str, Any] | None = None,
     callback: Callback | None = None,
 ) -> Tensor:
-    """Latents (B, C, L), float32, of a v-prediction network velocity(x, t, **extra_args); t (B,) is in 0..1.
+    """Latents (B, C, L), float32, of a network velocity(x (B, C, L), t (B,) in 0..1, **extra_args) -> like x.
 
-    noise (B, C, L) is standard normal; the run starts at noise * sigma_max, or at init + noise * sigma_max
-    for a variation of the latents init, where sigma_max says how far it may go. generator (CPU) gives the
-    further noise of the samplers that need some: one integer for dpmpp-3m-sde and dpmpp-2m-sde, a tensor a
-    step for k-dpmpp-2s-ancestral. callback is told of each step ({"i", "x", "sigma", "sigma_hat",
-    "denoised"}); what it raises ends the run. Raises InputError for options out of range, SamplingError when
-    the result is not finite.
+    objective says what velocity predicts; sampler is one of objective.samplers, None its default. noise (B, C, L) is
+    standard normal. init (1 or B, C, L) is latents to vary, and sigma_max then says how far a variation may go: a
+    rectified flow starts at (1 - t) init + t noise with t = sigma_max, v at init + sigma_max * noise.
+    For a rectified flow sigma_max above 1 means 1; sigma_min and rho are not used.
+
+    generator (CPU) gives the noise of the samplers that add some: one integer for dpmpp-3m-sde and dpmpp-2m-sde, a
+    tensor a step for k-dpmpp-2s-ancestral, and for dmd a tensor for each step but the first. callback is told of each
+    step (see Callback); what it raises ends the run. Raises InputError for settings as objective.check does and for
+    init that doesn't fit, SamplingError when the result is not finite.
     """
-    solve = registry.sampler(sampler)
-    if sampler == "rectified-flow":
-        valid = ", ".join(name for name in registry.SAMPLERS if name != sampler)
-        raise InputError(f"Sampler 'rectified-flow' cannot run this model, which predicts v. Use one of: {valid}.")
-    sigmas = get_sigmas_polyexponential(steps, sigma_min, sigma_max, rho)
-    start = noise.float() * sigmas[0].item()  # (B, C, L)
-    x = start if init is None else _fitting(init, noise) + start
+    chosen = find_objective(objective)
+    name = chosen.choose(sampler)
+    chosen.check_schedule(steps, sigma_min, sigma_max, rho)
+    noise = noise.float()
+    sigmas = chosen.schedule(steps, sigma_min, sigma_max, rho)
+    x = chosen.start(noise, sigmas[0].item(), None if init is None else _fitting(init, noise))
 
     options: dict[str, Any] = {}
-    if sampler in registry.BROWNIAN:
-        entropy = draw_entropy(_required(generator, sampler))
-        options["noise_sampler"] = BrownianNoise(x, sigmas[-2].item(), sigmas[0].item(), entropy)
-    elif sampler in registry.ANCESTRAL:
-        options["noise_sampler"] = GaussianNoise(x, _required(generator, sampler))
-    elif sampler in registry.ENDS_AT_SIGMA_MIN:
+    if name in _NOISE:
+        options["noise_sampler"] = _NOISE[name](x, sigmas, _required(generator, name))
+    if name in ENDS_AT_SIGMA_MIN:
         options["sigma_min"] = sigma_min
-    latents = solve(VDenoiser(velocity), x, sigmas, extra_args, callback, **options)
-    return _finite(latents, sampler)
-
-
-@torch.no_grad()
-def sample_flow(
-    velocity: Velocity,
-    noise: Tensor,
-    *,
-    steps: int,
-    sigma_max: float = 1.0,
-    init: Tensor | None = None,
-    extra_args: Mapping[str, Any] | None = None,
-    callback: Callback | None = None,
-) -> Tensor:
-    """Latents (B, C, L), float32, of a rectified-flow network: velocity(x, t, **extra_args) -> noise - data.
-
-    The run starts at t = sigma_max (above 1 means 1) from noise, or for a variation from
-    (1 - sigma_max) * init + sigma_max * noise. Draws nothing. callback and errors as in sample.
-    """
-    times = get_times_linear(steps, sigma_max)
-    t = times[0].item()
-    x = noise.float()  # (B, C, L)
-    if init is not None:
-        x = _fitting(init, noise) * (1 - t) + x * t
-    latents = registry.SAMPLERS["rectified-flow"](FlowDenoiser(velocity), x, times, extra_args, callback)
-    return _finite(latents, "rectified-flow")
+    latents = SAMPLERS[name](chosen.denoiser(velocity), x, sigmas, extra_args, callback, **options)
+    if not torch.isfinite(latents).all():
+        raise SamplingError(
+            f"The latents became NaN or infinite while sampling with {name}: use float32 for the network, "
+            "check the checkpoint and the inputs for NaN, or lower the guidance."
+        )
+    return latents
 
 
 def _required(generator: torch.Generator | None, sampler: str) -> torch.Generator:
@@ -100,12 +134,3 @@ def _fitting(init: Tensor, noise: Tensor) -> Tensor:
             f"init latents have shape {tuple(init.shape)}, the noise {tuple(noise.shape)}: make them equally long."
         )
     return init.to(noise.device, torch.float32)
-
-
-def _finite(latents: Tensor, sampler: str) -> Tensor:
-    if not torch.isfinite(latents).all():
-        raise SamplingError(
-            f"The latents became NaN or infinite while sampling with {sampler}: use float32 for the network, "
-            "check the checkpoint and the inputs for NaN, or lower the guidance."
-        )
-    return latents

@@ -20,7 +20,11 @@ NoiseSampler = Callable[[float, float], Tensor]
 """noise_sampler(sigma, sigma_next) -> noise of unit variance, like x."""
 
 Callback = Callable[[dict[str, Any]], None]
-"""callback({"x", "i", "sigma", "sigma_hat", "denoised"}), once a step, after its first call of the model."""
+"""callback({"x", "i", "sigma", "sigma_hat", "denoised", "done"}), once a step, after its first call of the model.
+
+done rises within (0, 1] to 1: the share of the run that is over with this step, for progress. Where the number of
+steps isn't known before, as in k-dpm-adaptive, i may go beyond it, done doesn't.
+"""
 
 Sampler = Callable[..., Tensor]
 """sampler(model, x, sigmas, extra_args=None, callback=None, disable=None, **options) -> latents, like x."""
@@ -51,7 +55,8 @@ class Run:
         level = torch.full((x.shape[0],), sigma, dtype=torch.float32, device=x.device)  # (B,)
         return self.model(x, level, **self.extra_args)
 
-    def report(self, step: int, x: Tensor, sigma: float, denoised: Tensor) -> None:
+    def report(self, step: int, x: Tensor, sigma: float, denoised: Tensor, done: float | None = None) -> None:
         """Tells the callback about a step. It may overwrite x in place (inpainting does) or raise to stop."""
         if self.callback is not None:
-            self.callback({"x": x, "i": step, "sigma": sigma, "sigma_hat": sigma, "denoised": denoised})
+            info = {"x": x, "i": step, "sigma": sigma, "sigma_hat": sigma, "denoised": denoised}
+            self.callback({**info, "done": (step + 1) / (len(self.sigmas) - 1) if done is None else done})

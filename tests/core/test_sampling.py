@@ -8,17 +8,16 @@ from torch import Tensor
 
 from audiox_core.errors import InputError, SamplingError
 from audiox_core.sampling import (
+    OBJECTIVES,
     SAMPLERS,
     BrownianNoise,
     GaussianNoise,
     get_sigmas_polyexponential,
     sample,
-    sample_flow,
-    sampler,
 )
 
 S = 0.7
-V_SAMPLERS = [name for name in SAMPLERS if name != "rectified-flow"]
+V_SAMPLERS = OBJECTIVES["v"].samplers
 STOCHASTIC = ["dpmpp-3m-sde", "dpmpp-2m-sde", "k-dpmpp-2s-ancestral"]
 END_NOISY = ["k-dpm-fast", "k-dpm-adaptive"]
 
@@ -32,12 +31,6 @@ def velocity(x: Tensor, t: Tensor) -> Tensor:
     """The exact v-prediction."""
     a = (t * math.pi / 2).reshape(-1, 1, 1)
     return x * a.cos() * a.sin() * (1 - S**2) / (a.cos() ** 2 * S**2 + a.sin() ** 2)
-
-
-def flow_velocity(x: Tensor, t: Tensor) -> Tensor:
-    """The exact velocity of the rectified flow: mean of noise - data."""
-    t = t.reshape(-1, 1, 1)
-    return x * (t - (1 - t) * S**2) / ((1 - t) ** 2 * S**2 + t**2)
 
 
 def normal(*shape: int, seed: int = 0, dtype: torch.dtype = torch.float32) -> Tensor:
@@ -148,11 +141,6 @@ def test_samples_have_the_deviation_of_the_data(name: str) -> None:
     assert latents.dtype == torch.float32
 
 
-def test_flow_samples_have_the_deviation_of_the_data() -> None:
-    latents = sample_flow(flow_velocity, normal(4, 64, 64), steps=100)
-    assert latents.std().item() == pytest.approx(S, rel=0.03)
-
-
 @pytest.mark.parametrize("name", V_SAMPLERS)
 def test_a_seed_means_the_same_again_and_another_doesnt(name: str) -> None:
     noise = normal(2, 3, 5)
@@ -217,17 +205,6 @@ def test_no_source_of_noise_is_an_error(name: str, extra_args: dict | None) -> N
         sample(velocity, normal(1, 2, 3), **{**recipe(name), "generator": None})
 
 
-def test_unknown_names_offer_the_nearest() -> None:
-    with pytest.raises(InputError, match=r"'dpmpp_3m_sde'.*Did you mean 'dpmpp-3m-sde'.*k-heun"):
-        sampler("dpmpp_3m_sde")
-    assert sampler("k-heun") is SAMPLERS["k-heun"]
-
-
-def test_rectified_flow_is_refused_for_v_models() -> None:
-    with pytest.raises(InputError, match=r"rectified-flow.*predicts v.*k-lms"):
-        sample(velocity, normal(1, 2, 3), **recipe("rectified-flow"))
-
-
 @pytest.mark.parametrize("name", END_NOISY)
 def test_a_level_to_end_at_is_needed(name: str) -> None:
     with pytest.raises(InputError, match=rf"{name} needs a sigma.*2 steps or more"):
@@ -241,8 +218,6 @@ def test_variation_starts_at_the_source() -> None:
     told = []
     sample(velocity, noise, init=source, callback=told.append, **{**recipe("k-heun"), "sigma_max": 2.0})
     torch.testing.assert_close(told[0]["x"], source + noise * 2.0)
-    sample_flow(flow_velocity, noise, steps=3, sigma_max=0.4, init=source, callback=told.append)
-    torch.testing.assert_close(told[-3]["x"], source * 0.6 + noise * 0.4)
 
 
 @pytest.mark.parametrize("shape", [(1, 3, 6), (3, 3, 5), (1, 2, 5)])
@@ -256,11 +231,6 @@ def test_source_must_fit_the_noise(shape: tuple[int, ...]) -> None:
 def test_a_broken_network_is_an_error(name: str, bad: float) -> None:
     with pytest.raises(SamplingError, match="float32"):
         sample(lambda x, t: x * bad, normal(1, 2, 3), **recipe(name))
-
-
-def test_a_broken_flow_network_is_an_error() -> None:
-    with pytest.raises(SamplingError, match="rectified-flow"):
-        sample_flow(lambda x, t: x * float("nan"), normal(1, 2, 3), steps=2)
 
 
 @pytest.mark.parametrize("name", SAMPLERS)
