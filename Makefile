@@ -7,7 +7,7 @@
 environment = python="$$(sh .ci/environment.sh)" && "$$python" -m
 
 help:
-	@echo "make demo         set up, then make demo/out.mp4 (a sample video with a new sound) and demo/out.png"
+	@echo "make demo         set up, then make demo/out.mp4 (a sample video with a new sound), out.png and turbo.mp4"
 	@echo "make test         set up, then check, then run all tests but the benchmarks"
 	@echo "make check        set up, then formatting, lint and types"
 	@echo "make python-path  set up, then print the environment's interpreter (use: make -s python-path)"
@@ -18,7 +18,10 @@ demo:
 	@mkdir -p demo
 	@$(environment) audiox_core generate --model demo --text "a steady drum beat" --steps 50 \
 		--video audiox_core/assets/sample.mp4 -o demo/out.mp4 --spectrogram demo/out.png
-	@echo "Made demo/out.mp4 (the sample video with a new soundtrack) and demo/out.png (its spectrogram)."
+	@$(environment) audiox_core generate --model demo-turbo --text "a steady drum beat" \
+		--video audiox_core/assets/sample.mp4 -o demo/turbo.mp4
+	@echo "Made demo/out.mp4 (the sample video with a new soundtrack) and demo/out.png (its spectrogram),"
+	@echo "and demo/turbo.mp4 in the four steps of the distilled model."
 	@echo "The demo model has random weights, so the sound is noise: it shows that everything runs."
 
 test: check

@@ -3,36 +3,27 @@
 from __future__ import annotations
 
 import json
-import logging
 import os
-import pickle
-import tarfile
-import zipfile
-from collections.abc import Callable, Mapping
-from contextlib import suppress
+import secrets
+import stat
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from ..errors import CheckpointError
+from .archives import read_archive, read_legacy
+from .headers import WEIGHT_TYPES, is_text, read_safetensors
+from .rebuild import rebuilt
 
-log = logging.getLogger("audiox")
-
-WEIGHT_SUFFIXES = (".safetensors", ".ckpt", ".pt", ".pth", ".bin")
 DOWNLOAD_AGAIN = "Download it again."
-# Names of element types in a safetensors header.
-TYPE_NAMES = {
-    torch.float64: "F64",
-    torch.float32: "F32",
-    torch.float16: "F16",
-    torch.bfloat16: "BF16",
-    torch.float8_e4m3fn: "F8_E4M3",
-    torch.float8_e5m2: "F8_E5M2",
-}
-# The safe unpickler of older versions trusts sizes that a malicious file states (CVE-2026-24747).
-CAREFUL_TORCH = (2, 10)
+TYPE_NAMES = {dtype: name for name, dtype in WEIGHT_TYPES.items()}
+# Bytes that are written between two words on the progress.
+BLOCK = 64 << 20
 
 OnBytes = Callable[[int, int], None]
 
@@ -50,196 +41,179 @@ class FileTensors(dict[str, Tensor]):
         return bool(self._offsets)
 
     def private(self, key: str) -> Tensor:
-        """A copy to write to."""
+        """A copy to write to. Raises CheckpointError when the file is no longer what it was."""
         mapped, offset = self[key], self._offsets.get(key)
-        if offset is None:
+        if offset is None or not mapped.numel():
             return mapped.clone(memory_format=torch.contiguous_format)
-        copy = torch.empty(mapped.shape, dtype=mapped.dtype)
-        target = copy.reshape(-1).view(torch.uint8).numpy().data
         try:
-            with open(self.path, "rb", buffering=0) as file:
-                file.seek(offset)
-                while len(target):
-                    count = file.readinto(target)
-                    if not count:
-                        raise CheckpointError(f"{self.path}: has become shorter while it was read. {DOWNLOAD_AGAIN}")
-                    target = target[count:]
+            content = np.fromfile(self.path, np.uint8, mapped.nbytes, offset=offset)
         except OSError as error:
             raise CheckpointError(f"{self.path}: can't be read any more ({error}). Load it again.") from error
-        return copy
+        if len(content) < mapped.nbytes:
+            raise CheckpointError(f"{self.path}: has become shorter while it was read. {DOWNLOAD_AGAIN}")
+        return torch.from_numpy(content).view(mapped.dtype).reshape(mapped.shape)
 
 
 def read_tensors(source: str | Path) -> FileTensors:
     """Tensors of a .safetensors file or of a pickled checkpoint (.ckpt, .pt, .pth), by key, on the CPU.
 
-    A {"state_dict": ...} level is taken off. What the file is, is told by its content, not by its name.
-    Pickles are read by torch's restricted unpickler, which builds tensors and plain containers and calls
-    nothing else. Raises CheckpointError, with the file and the mend, for what can't be read so.
+    A level such as {"state_dict": ...} (names.LEVELS) is taken off. What the file is, is told by its content, not by
+    its name. Pickles are read as data, and nothing in them is called (pickles.py).
+    Raises CheckpointError, with the file and the mend, for what can't be read so.
     """
     path = Path(source)
     try:
-        size = path.stat().st_size
-        if path.is_dir():
-            raise CheckpointError(f"{path}: is a folder. Give the path of the weights file in it.")
+        status = path.stat()
+    except (OSError, ValueError) as error:  # a path with a null byte is a ValueError
+        raise CheckpointError(f"{path}: can't be read ({_reason(error)}). Check the path.") from error
+    if stat.S_ISDIR(status.st_mode):
+        raise CheckpointError(f"{path}: is a folder. Give the path of the weights file in it.")
+    if not stat.S_ISREG(status.st_mode):  # opening a pipe would wait for its writer
+        raise CheckpointError(f"{path}: is a pipe or a device, not a file. Give the path of the weights file.")
+    try:
         with open(path, "rb") as file:
-            head = file.read(512)
+            return _read(path, file, status.st_size)
     except OSError as error:
-        raise CheckpointError(f"{path}: can't be read ({error.strerror or error}). Check the path.") from error
+        raise CheckpointError(f"{path}: can't be read ({_reason(error)}). Check the path.") from error
+    except CheckpointError as error:
+        raise CheckpointError(f"{path}: {error}") from error
+    except Exception as error:
+        what = str(error) if type(error) is ValueError else f"{type(error).__name__}: {error}"
+        if type(error) in (RuntimeError, MemoryError):
+            problem = f"can't be mapped into memory, {status.st_size / 1e9:.1f} GB ({what.splitlines()[0]:.200})"
+            raise CheckpointError(f"{path}: {problem}. Allow more virtual memory or swap.") from error
+        raise CheckpointError(
+            f"{path}: is truncated or damaged ({status.st_size} bytes; {what:.300}). {DOWNLOAD_AGAIN}"
+        ) from error
+
+
+def _reason(error: Exception) -> str:
+    return getattr(error, "strerror", None) or str(error)
+
+
+def _read(path: Path, file: BinaryIO, size: int) -> FileTensors:
+    head = file.read(512) if size else b""
     # First the length of a header in 64 bits: small, so that its high bytes are zero; then the header.
     if head[5:9] == b"\0\0\0{":
-        return _read_safetensors(path, int.from_bytes(head[:8], "little"), size)
-    if head.startswith(b"PK\x03\x04"):
-        if not zipfile.is_zipfile(path):
-            raise CheckpointError(f"{path}: is truncated ({size} bytes, and its end is missing). {DOWNLOAD_AGAIN}")
-        return FileTensors(_unwrap(path, _unpickle(path, mmap=True)), path)
-    if head.startswith(b"\x80"):
-        # The format before torch 1.6 can't be mapped. A tar may pose as it, which old torch opens unsafely.
-        if tarfile.is_tarfile(path):
-            raise CheckpointError(f"{path}: is a tar archive, which is not safe to load. Get the .safetensors file.")
-        return FileTensors(_unwrap(path, _unpickle(path, mmap=False)), path)
-    raise _other_file(path, head)
+        tensors, offsets = read_safetensors(path, file, size)
+    elif head.startswith(b"PK\x03\x04"):
+        tensors, offsets = rebuilt(*read_archive(file), path, size)
+    elif head[257:262] == b"ustar":
+        raise CheckpointError("is a tar archive, not a checkpoint. Unpack it, or get the .safetensors file.")
+    elif head.startswith(b"\x80"):
+        tensors, offsets = rebuilt(*read_legacy(file, size), path, size)
+    else:
+        raise CheckpointError(_other_file(head))
+    return FileTensors(tensors, path, offsets)
 
 
-def _other_file(path: Path, head: bytes) -> CheckpointError:
+def _other_file(head: bytes) -> str:
     text = head.lstrip().lower()
     if not head:
-        problem, mend = "is empty", DOWNLOAD_AGAIN
-    elif head.startswith(b"version https://git-lfs"):
-        problem, mend = (
-            "is only a Git LFS pointer, not the weights",
-            "Run `git lfs pull`, or download the file itself.",
-        )
-    elif text.startswith((b"<!doctype", b"<html", b"<?xml", b"<head", b"<body")):
-        problem, mend = (
-            "is a web page, not weights",
-            "Download the file itself (the link with /resolve/ in it).",
-        )
-    elif text.startswith(b"{"):
-        problem, mend = "is JSON text, not weights", "Give the .safetensors or .ckpt file."
-    elif head.startswith(b"GGUF"):
-        problem, mend = "is a GGUF file, which is not supported", "Get the .safetensors or .ckpt file."
-    else:
-        problem = f"is neither a safetensors file nor a torch checkpoint (it starts with {head[:8]!r})"
-        mend = DOWNLOAD_AGAIN
-    return CheckpointError(f"{path}: {problem}. {mend}")
-
-
-def _read_safetensors(path: Path, length: int, size: int) -> FileTensors:
-    from safetensors import SafetensorError, safe_open
-
-    truncated = f"{path}: is truncated or damaged ({size} bytes"
-    if 8 + length > size:
-        raise CheckpointError(f"{truncated}, its header alone should have {length}). {DOWNLOAD_AGAIN}")
-    try:
-        with open(path, "rb") as file:
-            file.seek(8)
-            header = json.loads(file.read(length))
-        header.pop("__metadata__", None)
-        ends = [entry["data_offsets"][1] for entry in header.values()]
-        needed = 8 + length + max(ends, default=0)
-        if needed > size:
-            raise CheckpointError(f"{truncated}, it should have {needed}). {DOWNLOAD_AGAIN}")
-        with safe_open(path, framework="pt") as opened:
-            tensors = {key: opened.get_tensor(key) for key in opened.keys()}  # noqa: SIM118 (not a mapping)
-    except (SafetensorError, OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        if isinstance(error, CheckpointError):
-            raise
-        raise CheckpointError(f"{truncated}: {error}). {DOWNLOAD_AGAIN}") from error
-    return FileTensors(tensors, path, {k: 8 + length + header[k]["data_offsets"][0] for k in tensors})
-
-
-def _unpickle(path: Path, *, mmap: bool) -> Any:
-    if tuple(map(int, torch.__version__.split(".")[:2])) < CAREFUL_TORCH:
-        log.warning(
-            "%s: torch %s reads pickled checkpoints with a known weakness (CVE-2026-24747, mended in 2.10). "
-            "Load only files that you trust, or .safetensors.",
-            path,
-            torch.__version__,
-        )
-    try:
-        return torch.load(path, map_location="cpu", weights_only=True, mmap=mmap)
-    except pickle.UnpicklingError as error:
-        raise CheckpointError(
-            f"{path}: needs more than plain tensors, so loading it could run code hidden in it; it was "
-            f"not loaded ({_first_line(error)}). Get the model as .safetensors. Or, if you trust its author, "
-            'load it in an environment of its own, save its tensors (torch.save({"state_dict": ...}, path)) '
-            "and turn that into .safetensors with `python -m audiox_core convert` (which never runs code "
-            "either, so it can't read this file as it is)."
-        ) from error
-    except Exception as error:
-        raise CheckpointError(
-            f"{path}: is truncated or damaged, or no torch checkpoint "
-            f"({type(error).__name__}: {_first_line(error)}). {DOWNLOAD_AGAIN}"
-        ) from error
-
-
-def _first_line(error: Exception) -> str:
-    """The line of torch's long explanation that says what the file asked for."""
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    telling = [line for line in lines if "GLOBAL" in line or "Unsupported" in line]
-    return ((telling or lines or [type(error).__name__])[0])[:200]
-
-
-def _unwrap(path: Path, loaded: Any) -> dict[str, Tensor]:
-    state = loaded.get("state_dict", loaded) if isinstance(loaded, Mapping) else loaded
-    if not isinstance(state, Mapping):
-        raise CheckpointError(f"{path}: holds a {type(state).__name__}, not tensors by name. Give a model checkpoint.")
-    odd = [
-        f"{k!r} ({type(v).__name__})" for k, v in state.items() if not isinstance(v, Tensor) or not isinstance(k, str)
-    ]
-    if odd:
-        raise CheckpointError(
-            f"{path}: holds other things than tensors by name: {', '.join(odd[:5])}"
-            f"{' ...' if len(odd) > 5 else ''}. "
-            'Give a model checkpoint: tensors by name, or such a dict under "state_dict".'
-        )
-    return {key: value.detach() for key, value in state.items()}
+        return f"is empty. {DOWNLOAD_AGAIN}"
+    if head.startswith(b"version https://git-lfs"):
+        return "is only a Git LFS pointer, not the weights. Run `git lfs pull`, or download the file itself."
+    if text.startswith((b"<!doctype", b"<html", b"<?xml", b"<head", b"<body")):
+        return "is a web page, not weights. Download the file itself (the link with /resolve/ in it)."
+    if text.startswith(b"{"):
+        return "is JSON text, not weights. Give the .safetensors or .ckpt file."
+    if head.startswith(b"GGUF"):
+        return "is a GGUF file, which is not supported. Get the .safetensors or .ckpt file."
+    return f"is neither a safetensors file nor a torch checkpoint (it starts with {head[:8]!r}). {DOWNLOAD_AGAIN}"
 
 
 def write_tensors(tensors: Mapping[str, Tensor], target: str | Path, *, on_progress: OnBytes | None = None) -> Path:
     """Writes tensors as a .safetensors file, one at a time, so that memory-mapped ones never fill the memory.
 
-    The file appears under its name only when it is whole. Tensors that share memory are each written out.
+    The file appears under its name only when it is whole, and never over another one, whoever else writes there;
+    whatever ends the writing early leaves nothing. Tensors that share memory are each written out.
     on_progress(done bytes, all bytes) may raise to cancel. Raises CheckpointError when it can't be written.
     """
     target = Path(target)
-    unknown = {str(t.dtype) for t in tensors.values()} - {str(t) for t in TYPE_NAMES}
+    header, order, total = _header(tensors, target)
+    needed, done = total + len(header), 0
+    # Beside the target, so that it can be renamed; short, because the target's name may be as long as a name can be.
+    part = target.parent / f".{target.name[:40]}.{secrets.token_hex(8)}.part"
+    file: BinaryIO | None = None
+    try:
+        with _told(target, needed):
+            if os.path.lexists(target):
+                raise FileExistsError
+            target.parent.mkdir(parents=True, exist_ok=True)
+            file = open(part, "xb")  # noqa: SIM115 (closed below)
+            file.write(header)
+        for key in order:
+            flat = tensors[key].detach().cpu().resolve_neg().contiguous().reshape(-1).view(torch.uint8)
+            for block in flat.split(BLOCK):
+                with _told(target, needed):
+                    file.write(block.numpy().data)
+                done += len(block)
+                if on_progress is not None:
+                    on_progress(done, total)
+        with _told(target, needed):
+            file.flush()
+            os.fsync(file.fileno())
+            file.close()
+            _publish(part, target)
+    finally:
+        with suppress(OSError):  # the folder itself may be what is wrong
+            if file is not None:
+                file.close()
+        with suppress(OSError, ValueError):  # or its name, which a null byte makes a ValueError
+            part.unlink()
+    return target
+
+
+@contextmanager
+def _told(target: Path, needed: int) -> Iterator[None]:
+    """Tells a user what the system's errors mean for a target; those of on_progress are none of its."""
+    try:
+        yield
+    except (OSError, ValueError) as error:
+        if isinstance(error, FileExistsError) and os.path.lexists(target):
+            problem = "already exists, and was left as it is. Remove it first, or choose another name."
+        else:
+            problem = f"can't be written ({_reason(error)}). Choose another place, with {needed / 1e9:.1f} GB free."
+        raise CheckpointError(f"{target}: {problem}") from error
+
+
+def _header(tensors: Mapping[str, Tensor], target: Path) -> tuple[bytes, list[str], int]:
+    """The beginning of the file, the keys in the order of their bytes in it, and how many those are."""
+    bad = [key for key in tensors if not isinstance(key, str) or not is_text(key) or key == "__metadata__"]
+    if bad:
+        raise CheckpointError(f"{target}: {bad[0]!r:.80} can't be a tensor's name; nothing was written. Rename it.")
+    unknown = sorted({str(t.dtype) for t in tensors.values() if t.dtype not in TYPE_NAMES})
     if unknown:
+        raise CheckpointError(f"{target}: tensors of type {', '.join(unknown)} are no weights; nothing was written.")
+    odd = [key for key, t in tensors.items() if t.layout != torch.strided or t.is_meta or t.is_nested]
+    if odd:
         raise CheckpointError(
-            f"{target}: tensors of type {', '.join(sorted(unknown))} are no weights; nothing was written."
+            f"{target}: {odd[0]!r:.80} is sparse, nested or without numbers; nothing was written. Make it plain."
         )
     # Wide types first keeps every tensor aligned to its element size.
     order = sorted(tensors, key=lambda key: (-tensors[key].element_size(), key))
     header: dict[str, Any] = {"__metadata__": {"format": "pt"}}
     done = 0
     for key in order:
-        t = tensors[key]
-        end = done + t.numel() * t.element_size()
-        header[key] = {"dtype": TYPE_NAMES[t.dtype], "shape": list(t.shape), "data_offsets": [done, end]}
-        done = end
+        t, start = tensors[key], done
+        done += t.numel() * t.element_size()
+        header[key] = {"dtype": TYPE_NAMES[t.dtype], "shape": list(t.shape), "data_offsets": [start, done]}
     text = json.dumps(header, separators=(",", ":")).encode()
     text += b" " * (-len(text) % 8)
-    total, part = done, target.with_name(f".{target.name}.{os.getpid()}.part")
+    return len(text).to_bytes(8, "little") + text, order, done
+
+
+def _publish(part: Path, target: Path) -> None:
+    """Gives the finished file its name. Raises FileExistsError if another has it: a rename would overwrite that."""
     try:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        with open(part, "wb") as file:
-            file.write(len(text).to_bytes(8, "little") + text)
-            done = 0
-            for key in order:
-                flat = tensors[key].detach().contiguous().reshape(-1).view(torch.uint8)
-                file.write(flat.numpy().data)
-                done += flat.numel()
-                if on_progress is not None:
-                    on_progress(done, total)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(part, target)
-    except OSError as error:
-        raise CheckpointError(
-            f"{target}: can't be written ({error.strerror or error}). "
-            f"Choose another place, with {(total + len(text)) / 1e9:.1f} GB free."
-        ) from error
-    finally:
-        with suppress(OSError):  # the folder itself may be what is wrong
-            part.unlink()
-    return target
+        os.link(part, target)
+    except FileExistsError:
+        raise
+    except OSError:  # there are no links, as on a memory card or in a shared folder: first the name, then the content
+        os.close(os.open(target, os.O_CREAT | os.O_EXCL))
+        try:
+            os.replace(part, target)
+        except BaseException:
+            with suppress(OSError):
+                target.unlink()
+            raise

@@ -1,13 +1,17 @@
-"""Reading weights files of every kind, refusing bad ones without running anything, writing safetensors."""
+"""Reading weights files of every kind, refusing bad ones without running anything."""
 
 from __future__ import annotations
 
+import contextlib
 import io
 import os
 import tarfile
+import warnings
+from collections import Counter, OrderedDict
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import safetensors.torch
 import torch
@@ -16,7 +20,6 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from audiox_core.errors import CheckpointError
-from audiox_core.weights import tensors as module
 from audiox_core.weights.tensors import FileTensors, read_tensors, write_tensors
 
 WEIGHTS = {"a.weight": torch.arange(6.0).reshape(2, 3), "a.bias": torch.ones(3, dtype=torch.float16)}
@@ -26,6 +29,31 @@ def same(read: FileTensors, expected: dict[str, Tensor]) -> bool:
     return read.keys() == expected.keys() and all(
         torch.equal(read[k], v) and read[k].dtype == v.dtype for k, v in expected.items()
     )
+
+
+# What trainings leave beside the weights, none of which is touched.
+OPTIMIZER = torch.optim.Adam([torch.nn.Parameter(torch.ones(2))])
+LEFTOVERS = [
+    torch.device("cuda"),
+    torch.float16,
+    {1, 2},
+    bytearray(b"x"),
+    b"y",
+    2j,
+    -(2**70),
+    2**40,
+    -1,
+    300,
+    1.5,
+    None,
+    {("a", 1): True, torch.float64: False},
+    Counter("abc"),
+    torch.Size([2]),
+    torch.eye(2).to_sparse(),
+    torch.empty(3, device="meta"),
+    torch.quantize_per_tensor(torch.ones(2), 0.1, 0, torch.quint8),
+    np.float64(0.5),
+]
 
 
 class Harmful:
@@ -39,14 +67,12 @@ class Harmful:
 
 
 def legacy(content: Any) -> bytes:
-    buffer = io.BytesIO()
-    torch.save(content, buffer, _use_new_zipfile_serialization=False)
-    return buffer.getvalue()
+    return zipped(content, _use_new_zipfile_serialization=False)
 
 
-def zipped(content: Any) -> bytes:
+def zipped(content: Any, **options: Any) -> bytes:
     buffer = io.BytesIO()
-    torch.save(content, buffer)
+    torch.save(content, buffer, **options)
     return buffer.getvalue()
 
 
@@ -56,6 +82,8 @@ CONTENTS = {
     "parameters": zipped({"state_dict": {k: torch.nn.Parameter(v) for k, v in WEIGHTS.items()}}),
     "bare": zipped(WEIGHTS),
     "legacy": legacy({"state_dict": WEIGHTS}),
+    "training": zipped({"state_dict": WEIGHTS, "optimizer": OPTIMIZER.state_dict(), "others": LEFTOVERS}),
+    "old training": legacy({"state_dict": OrderedDict(WEIGHTS), "others": LEFTOVERS}),
 }
 
 
@@ -159,57 +187,20 @@ def test_tar_posing_as_a_pickle_is_refused(tmp_path: Path) -> None:
         read_tensors(path)
 
 
-def test_old_torch_is_warned_about(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
-) -> None:
-    path = tmp_path / "w.ckpt"
-    path.write_bytes(CONTENTS["checkpoint"])
-    read_tensors(path)
-    assert not caplog.records
-    monkeypatch.setattr(module, "CAREFUL_TORCH", (99, 0))
-    read_tensors(path)
-    assert "CVE-2026-24747" in caplog.text
-
-
-def test_what_is_written_is_read_back(tmp_path: Path) -> None:
-    base = torch.arange(12.0).reshape(3, 4)
-    state = {
-        "wide": base.double(),
-        "shared": base,
-        "shared again": base,
-        "view": base.T,
-        "half": base[0].half(),
-        "brain": base[1].bfloat16(),
-        "scalar": torch.tensor(2.5),
-        "odd": base.half().flatten()[:3],
-        "eight": base.to(torch.float8_e4m3fn),
-        "none": torch.empty(0, 3),
-    }
-    steps: list[tuple[int, int]] = []
-    path = write_tensors(state, tmp_path / "new" / "é.safetensors", on_progress=lambda *step: steps.append(step))
-    read = safetensors.torch.load_file(path)
-    assert read.keys() == state.keys()
-    assert all(torch.equal(read[k].double(), v.double()) and read[k].dtype == v.dtype for k, v in state.items())
-    assert steps[-1][0] == steps[-1][1] == sum(t.numel() * t.element_size() for t in state.values())
-    assert all(torch.equal(t.double(), read[k].double()) for k, t in read_tensors(path).items())
-
-
-def test_interrupted_writing_leaves_nothing(tmp_path: Path) -> None:
-    def cancel(done: int, total: int) -> None:
-        raise KeyboardInterrupt
-
-    with pytest.raises(KeyboardInterrupt):
-        write_tensors(WEIGHTS, tmp_path / "w.safetensors", on_progress=cancel)
-    assert not list(tmp_path.iterdir())
-
-
-def test_unwritable_target_and_unknown_types(tmp_path: Path) -> None:
-    (tmp_path / "file").write_text("")
-    with pytest.raises(CheckpointError, match="can't be written"):
-        write_tensors(WEIGHTS, tmp_path / "file" / "w.safetensors")
-    with pytest.raises(CheckpointError, match=r"torch\.int64"):
-        write_tensors({"ids": torch.arange(3)}, tmp_path / "w.safetensors")
-    assert [p.name for p in tmp_path.iterdir()] == ["file"]
+def test_reading_leaves_the_process_as_it_was(tmp_path: Path) -> None:
+    """Neither warnings nor their filters, nor the environment, whatever the file is like."""
+    before = list(warnings.filters), dict(os.environ)
+    with warnings.catch_warnings(record=True) as told:
+        warnings.simplefilter("always")
+        inside = list(warnings.filters)
+        for kind, content in [*CONTENTS.items(), ("protocol 4", zipped(WEIGHTS, pickle_protocol=4)), ("none", b"")]:
+            path = tmp_path / kind
+            path.write_bytes(content)
+            with contextlib.suppress(CheckpointError):
+                write_tensors(read_tensors(path), tmp_path / f"{kind}.safetensors")
+        assert warnings.filters == inside
+    assert not told
+    assert (list(warnings.filters), dict(os.environ)) == before
 
 
 @pytest.mark.parametrize("length", [0x80, 0x10A, 0x13C, 0x150, 0x17B])
