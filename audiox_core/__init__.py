@@ -9,13 +9,12 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from .media.sound import Sound
-    from .pipeline import Pipeline
-    from .weights.open import load_pipeline
+    from .pipeline import Pipeline, load_pipeline
 
 __version__ = "0.1.0"
 __all__ = ["Pipeline", "Sound", "load_pipeline"]
 
-_HOMES = {"load_pipeline": "weights.open", "Pipeline": "pipeline", "Sound": "media.sound"}
+_HOMES = {"load_pipeline": "pipeline", "Pipeline": "pipeline", "Sound": "media.sound"}
 
 
 def __getattr__(name: str) -> Any:

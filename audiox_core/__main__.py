@@ -41,16 +41,22 @@ def parser() -> argparse.ArgumentParser:
     what.add_argument("--audio", metavar="FILE", help="ten seconds of it are heard as an example")
     what.add_argument("--start", type=float, default=0.0, help="where the video begins, in seconds")
     what.add_argument("--audio-start", type=float, default=0.0, help="where the audio prompt begins, in seconds")
-    how = make.add_argument_group("how it is made (defaults: the released recipe)")
-    how.add_argument("--seconds", type=float, default=10.0, help="length of the sound (default %(default)s)")
-    how.add_argument("--steps", type=int, default=250, help="sampling steps (default %(default)s)")
-    how.add_argument("--cfg", type=float, default=7.0, help="guidance; 1 is off (default %(default)s)")
+    how = make.add_argument_group("how it is made (defaults: the model's released recipe)")
+    how.add_argument("--seconds", type=float, help="length of the sound (default 10.0)")
+    how.add_argument("--steps", type=int, help="sampling steps")
+    how.add_argument("--cfg", type=float, help="guidance; 1 is off")
     how.add_argument("--rescale", type=float, default=0.0, help="guidance rescale, 0 to 1 (default %(default)s)")
     how.add_argument("--seed", type=int, default=0, help="the same seed gives the same sound (default %(default)s)")
-    how.add_argument("--sampler", default="dpmpp-3m-sde", help="default %(default)s")
-    how.add_argument("--sigma-min", type=float, default=0.3, help="default %(default)s")
-    how.add_argument("--sigma-max", type=float, default=500.0, help="default %(default)s")
-    how.add_argument("--rho", type=float, default=1.0, help="curve of the sigma schedule (default %(default)s)")
+    how.add_argument("--sampler", help="its name; an unknown one lists those that can run the model")
+    how.add_argument("--sigma-min", type=float, help="the lowest noise level")
+    how.add_argument("--sigma-max", type=float, help="the highest noise level")
+    how.add_argument("--rho", type=float, help="curve of the sigma schedule")
+    how.add_argument(
+        "--prompt-hidden",
+        type=float,
+        metavar="SHARE",
+        help="share of the audio prompt that is hidden at random, 0 to 1; 0 lets all of it be heard",
+    )
     out = make.add_argument_group("output")
     out.add_argument(
         "-o",
@@ -70,12 +76,14 @@ def parser() -> argparse.ArgumentParser:
     convert = commands.add_parser("convert", help="model.ckpt to model.safetensors, plain tensors only")
     convert.add_argument("source", metavar="CKPT")
     convert.add_argument("target", metavar="SAFETENSORS")
+    convert.add_argument("--config", metavar="JSON", help="config.json or a model's name, if the weights don't tell")
     return top
 
 
 def _model_options(command: argparse.ArgumentParser) -> None:
     group = command.add_argument_group("model")
-    group.add_argument("--model", default="AudioX", help="AudioX, a checkpoint's path, or demo (default %(default)s)")
+    named = "a model's name, its checkpoint's path, or demo (default %(default)s)"
+    group.add_argument("--model", default="AudioX", help=named)
     group.add_argument("--config", metavar="JSON", help="config.json, if it does not lie beside the checkpoint")
     group.add_argument("--text-encoder", metavar="PATH", help="t5_base.safetensors or a folder, if not found by itself")
     group.add_argument("--models-dir", metavar="DIR", action="append", default=[], help="another place to look")
@@ -87,64 +95,56 @@ def _model_options(command: argparse.ArgumentParser) -> None:
     group.add_argument("--max-vram", type=float, metavar="GB", help="use at most this much memory of the device")
 
 
-def _load(args: argparse.Namespace, progress: bool) -> Any:
-    from .weights.open import load_pipeline
-
+def _place(args: argparse.Namespace) -> dict[str, Any]:
+    """Where and in what a model is to run, as load_pipeline and plan_for take it."""
     if args.no_half and args.dtype not in ("auto", "fp32"):
         raise InputError(f"--no-half and --dtype {args.dtype} contradict each other: drop one of them")
-    return load_pipeline(
-        args.model,
-        device=args.device,
-        dtype="fp32" if args.no_half else args.dtype,
-        offload="off" if args.no_cpu_offload else "auto",
-        max_vram_gb=args.max_vram,
-        text_encoder=args.text_encoder,
-        config=args.config,
-        models_dirs=args.models_dir,
-        download=not args.offline,
-        progress=progress,
-    )
+    return {
+        "device": args.device,
+        "dtype": "fp32" if args.no_half else args.dtype,
+        "offload": "off" if args.no_cpu_offload else "auto",
+        "max_vram_gb": args.max_vram,
+        "config": args.config,
+        "models_dirs": args.models_dir,
+    }
+
+
+def _settings(args: argparse.Namespace) -> dict[str, Any]:
+    """The settings of a generation, by their names in Settings."""
+    same = ["text", "video", "audio", "image", "negative_text", "seconds", "steps", "seed", "sampler", "sigma_min"]
+    same += ["sigma_max", "rho", "rescale", "start", "audio_start", "prompt_hidden"]
+    return {name: getattr(args, name) for name in same} | {"guidance": args.cfg, "normalize": not args.no_normalize}
 
 
 def generate(args: argparse.Namespace) -> None:
-    """Makes a sound and writes it. What can be found wrong before the model is loaded is found before."""
-    from .media import AUDIO_SUFFIXES, VIDEO_SUFFIXES, check_writable
+    """Makes a sound and writes it. What can be found wrong is found before anything is downloaded or loaded."""
+    from .media.reading import name_of
+    from .memory.machine import measure
+    from .memory.plan import check_options
+    from .settings import Settings, check_output, check_picture
+    from .weights.open import describe_model
 
-    target = Path(args.output)
-    to_video = target.suffix.lower() in VIDEO_SUFFIXES
-    if not to_video and target.suffix.lower() not in AUDIO_SUFFIXES:
-        valid = ", ".join(sorted({*AUDIO_SUFFIXES, *VIDEO_SUFFIXES}))
-        raise InputError(f"-o {target}: unknown ending {target.suffix!r}. Use one of {valid}.")
-    if to_video and not args.video:
-        raise InputError(f"-o {target}: a video file needs --video; for the sound alone use .wav or .flac")
-    check_writable(target)
+    target, place, settings = Path(args.output), _place(args), _settings(args)
+    inputs = [args.image, args.audio, args.video]
+    to_video = check_output(target, video=args.video, inputs=inputs, name="-o")
+    if args.mix and not to_video:
+        raise InputError("--mix: there is no video to mix with. Give --video and a video file as -o.")
     if args.spectrogram:
-        check_writable(args.spectrogram)
-    pipe = _load(args, not args.quiet)
-    if not args.quiet:
+        check_picture(args.spectrogram, inputs=inputs, name="--spectrogram")
+    check_options(place["dtype"], place["offload"], place["max_vram_gb"])
+    measure(args.device)
+    model = describe_model(args.model, config=args.config, models_dirs=args.models_dir)
+    Settings(**settings).resolved(model)
+
+    from .pipeline import load_pipeline
+
+    shown = not args.quiet
+    pipe = load_pipeline(args.model, text_encoder=args.text_encoder, download=not args.offline, progress=shown, **place)
+    if shown:
         print(pipe.report)
     if pipe.notice:
         print(pipe.notice)
-    sound = pipe(
-        text=args.text,
-        video=args.video,
-        audio=args.audio,
-        image=args.image,
-        seconds=args.seconds,
-        steps=args.steps,
-        guidance=args.cfg,
-        rescale=args.rescale,
-        seed=args.seed,
-        negative_text=args.negative_text,
-        sampler=args.sampler,
-        sigma_min=args.sigma_min,
-        sigma_max=args.sigma_max,
-        rho=args.rho,
-        start=args.start,
-        audio_start=args.audio_start,
-        normalize=not args.no_normalize,
-        progress=not args.quiet,
-    )
+    sound = pipe(**settings, progress=shown)
     if to_video:
         sound.save_with_video(args.video, target, mode="mix" if args.mix else "replace", offset=args.start)
     else:
@@ -153,33 +153,26 @@ def generate(args: argparse.Namespace) -> None:
         from .media import spectrogram_image, write_png
 
         write_png(args.spectrogram, spectrogram_image(sound.waveform, sound.sample_rate))
-    if not args.quiet:
-        print(f"{target}: {sound.seconds:.2f} s of sound at {sound.sample_rate} Hz")
+    if shown:
+        print(f"{name_of(target)}: {sound.seconds:.2f} s of sound at {sound.sample_rate} Hz")
 
 
 def info(args: argparse.Namespace) -> None:
     """Prints what the machine has, and where the parts of the model would go."""
     from .memory.report import report
-    from .weights.open import plan_for
+    from .pipeline import plan_for
 
-    machine, plan = plan_for(
-        args.model,
-        config=args.config,
-        models_dirs=args.models_dir,
-        device=args.device,
-        dtype="fp32" if args.no_half else args.dtype,
-        offload="off" if args.no_cpu_offload else "auto",
-        max_vram_gb=args.max_vram,
-    )
+    machine, plan = plan_for(args.model, **_place(args))
     print(report(plan, machine))
 
 
 def convert(args: argparse.Namespace) -> None:
     """Rewrites a checkpoint as safetensors."""
-    from .weights.load import convert as rewrite
+    from .media.reading import name_of
+    from .weights.convert import convert as rewrite
 
-    rewrite(args.source, args.target)
-    print(f"{args.target}: written")
+    rewrite(args.source, args.target, config=args.config)
+    print(f"{name_of(args.target)}: written")
 
 
 def main(arguments: list[str] | None = None) -> int:

@@ -1,57 +1,150 @@
-"""Conditioning: encoders of text, video and audio, and how their tokens are joined for the network."""
+"""From inputs to condition tokens by modality: encoded, empty, completed; over the runner of scripts or a host."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import logging
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Protocol, TypeVar
 
 import torch
 from torch import Tensor
 
 from .errors import InputError
+from .models.parts import Hearing, Sight, Words
+from .networks.t5 import truncate
+from .weights.open import Opened
+
+log = logging.getLogger("audiox")
+
+T = TypeVar("T")
+Tell = Callable[[int, int], None]
+Tokens = Mapping[str, Tensor]  # (B, W, M, D) float32 on the CPU, by modality
 
 
-def join(tokens: Mapping[str, Tensor], order: Sequence[str]) -> Tensor:
-    """Tokens of each conditioner (1 or B, M, D) in the network's order -> (B, sum of M, D) in float32.
+class Runner(Protocol):
+    """Whoever holds the networks of a model's parts, and brings them to where they work."""
 
-    For the released model: video 128, text 128, audio 215 = 471 tokens of 768. Raises InputError when a
-    conditioner of the order is missing or widths or batches do not fit.
+    def run(self, name: str, fn: Callable[[Any, Any], T]) -> T:
+        """fn(network, step)'s answer, with the part's network on its device; step has device, dtype and tile."""
+        ...
+
+
+class Conditioner:
+    """The one way from text, pictures and sound to what a model's network is given, in scripts and in hosts."""
+
+    def __init__(self, opened: Opened, runner: Runner):
+        self.opened, self.model, self.runner = opened, opened.model, runner
+        # Tokens of "nothing given", where neither input nor chance changes them.
+        self._nothing: dict[str, Tensor] = {}
+        for part in self.model.conditioners:
+            learned = opened.learned_nothing(part)
+            if learned is not None:
+                self._nothing[part.name] = learned
+
+    def draw(self, generator: torch.Generator, hidden: float | None = None) -> dict[str, Any]:
+        """The chance of every conditioner for one generation, in the config's order, whether or not it has an input.
+
+        hidden is the share of prompts to be hidden, 0 for none; None is the model's own.
+        """
+        asked = () if hidden is None else (hidden,)
+        return {p.name: p.condition.draw(generator, *asked) for p in self.model.conditioners if p.condition is not None}
+
+    def encode(self, modality: str, given: Any, drawn: Any = None, tell: Tell | None = None) -> Tensor:
+        """Tokens (B, M, D), float32 on the CPU, of what the modality's conditioner reads.
+
+        given: token ids of prompts (Words), pictures (B, count, 3, size, size) at each rate (Sight), or a waveform
+        (B, 2, N) (Hearing). drawn is from draw(); None leaves chance out. tell(done, total) is told of progress and
+        may raise to cancel.
+        """
+        condition = self.model.condition(modality)
+
+        def work(network: Any, step: Any) -> Tensor:
+            there, chance = moved(given, step.device), moved(drawn, step.device)
+            return condition.encode(network, there, chance, step.tile, tell)
+
+        return self.runner.run(modality, work).float().cpu()
+
+    def text(self, text: str | None) -> Tensor:
+        """Tokens (1, M, D) of a prompt; None is the empty one, whose tokens are kept: every video needs them."""
+        modality = self.model.reader(Words)
+        if not text and modality in self._nothing:
+            return self._nothing[modality]
+        words = self.model.condition(modality).reads
+        assert isinstance(words, Words)
+        tokens = self.encode(modality, [truncate(text or "", self.opened.tokenizer, words.max_length)])
+        if not text:
+            self._nothing[modality] = tokens
+        return tokens
+
+    def nothing(self, modality: str, drawn: Any = None) -> Tensor:
+        """Tokens (1, M, D) for an absent input: learned ones, or those of an empty prompt, black or silence."""
+        if modality in self._nothing:
+            return self._nothing[modality]
+        reads = self.model.condition(modality).reads
+        if isinstance(reads, Words):
+            return self.text(None)
+        tokens = self.encode(modality, blank(reads), drawn)
+        if drawn is None:
+            self._nothing[modality] = tokens
+        return tokens
+
+    def complete(self, given: Mapping[str, Tensor | None], drawn: Mapping[str, Any] | None = None) -> dict[str, Tensor]:
+        """Tokens (B, W, M, D) of every modality: those given (B, M, D), and what stands for the absent ones."""
+        drawn = drawn or {}
+        known = [part.name for part in self.model.conditioners]
+        if unknown := sorted(set(given) - set(known)):
+            raise InputError(f"{', '.join(unknown)}: this model has no such conditioner; it has {', '.join(known)}.")
+        found = {name: given.get(name) for name in known}
+        return {
+            name: windowed(self.nothing(name, drawn.get(name)) if tokens is None else tokens)
+            for name, tokens in found.items()
+        }
+
+
+def windowed(tokens: Tensor) -> Tensor:
+    """Tokens (B, M, D) as (B, 1, M, D); those that have a window axis already are themselves."""
+    return tokens if tokens.ndim == 4 else tokens[:, None]
+
+
+def blank(reads: Sight | Hearing) -> Any:
+    """What a conditioner reads where there is nothing to see or hear: black pictures, silence."""
+    if isinstance(reads, Sight):
+        return [torch.zeros(1, count, 3, reads.size, reads.size, dtype=torch.uint8) for _, count in reads.rates]
+    return torch.zeros(1, 2, reads.samples)
+
+
+def moved(value: Any, device: torch.device) -> Any:
+    """A tensor, or tensors in lists and tuples, on a device; anything else as it is."""
+    if isinstance(value, Tensor):
+        return value.to(device)
+    if isinstance(value, list | tuple):
+        return type(value)(moved(item, device) for item in value)
+    return value
+
+
+def fitted(tokens: Tensor, count: int, width: int, name: str = "text") -> Tensor:
+    """Tokens (B, any, D) of another encoder, cut or padded with zeros to (B, count, width).
+
+    What is cut off and isn't zero is told in the log. Raises InputError when the widths differ.
     """
-    missing = [name for name in order if name not in tokens]
-    if missing:
-        raise InputError(f"conditioning: no tokens for {', '.join(missing)}; each of {', '.join(order)} is needed")
-    parts = [tokens[name].float() for name in order]
-    batch = max(p.shape[0] for p in parts)
-    if any(p.shape[0] not in (1, batch) or p.shape[2] != parts[0].shape[2] for p in parts):
-        shapes = ", ".join(f"{name} {tuple(p.shape)}" for name, p in zip(order, parts, strict=True))
-        raise InputError(f"conditioning: tokens do not fit together: {shapes}")
-    return torch.cat([p.expand(batch, -1, -1) for p in parts], dim=1)
-
-
-def fit(tokens: Tensor, like: Tensor, name: str = "text") -> Tensor:
-    """Tokens (B, any, D), cut or padded with zeros to as many as `like` (1, M, D) has -> (B, M, D).
-
-    For tokens of other encoders, which don't stop at M. Raises InputError when the widths differ.
-    """
-    count, width = like.shape[1:]
     if tokens.ndim != 3 or tokens.shape[2] != width:
         raise InputError(
             f"{name}: condition of shape {tuple(tokens.shape)}, this model takes tokens {width} wide. Use AudioX's "
             "own encoder, or the T5-base text encoder that Stable Audio has."
         )
-    cut = tokens[:, :count]
+    cut, rest = tokens[:, :count], tokens[:, count:]
+    lost = int(rest.any(dim=-1).any(dim=0).sum()) if rest.shape[1] else 0
+    if lost:
+        log.warning(
+            "%s: %d tokens are given, the model reads %d; the last %d are lost", name, count + lost, count, lost
+        )
     return torch.nn.functional.pad(cut, (0, 0, 0, count - cut.shape[1]))
 
 
-def complete(
-    given: Mapping[str, Tensor | None], empty: Mapping[str, Tensor], order: Sequence[str], *, null: bool = False
-) -> Tensor:
-    """All condition tokens (B, sum of M, D) where only some modalities are given: the others take their empty tokens.
-
-    null gives the null condition instead, which is zero everywhere (and not the empty tokens).
-    """
-    tokens = {}
-    for name in order:
-        found = given.get(name)
-        tokens[name] = empty[name] if found is None else found.to(empty[name].device)
-    joined = join(tokens, order)
-    return torch.zeros_like(joined) if null else joined
+def join_sequences(parts: Sequence[Tensor]) -> Tensor:
+    """Prompts (B, any, D) one after the other as (B, any, D): the padding between them, which is zero, is left out."""
+    kept = []
+    for part in parts:
+        used = part.any(dim=-1).any(dim=0).nonzero()
+        kept.append(part[:, : int(used[-1]) + 1] if len(used) else part[:, :0])
+    return torch.cat(kept, dim=1)

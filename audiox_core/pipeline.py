@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,15 +12,20 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from .conditioner import join
+from .conditioner import Conditioner
 from .errors import AudioXError, InputError
 from .media.sound import Sound
-from .memory.report import Machine, Plan
+from .memory.machine import Machine, measure
+from .memory.plan import Plan, check_options, make_plan
+from .memory.report import report
 from .memory.residence import Residence, Step
-from .models.config import AudioConfig, ModelConfig, TextConfig, VideoConfig
-from .networks.t5 import Tokenizer, truncate
-from .sampling import sample, sampler
+from .models.parts import Hearing, Model, Sight, Words
+from .sampling import sample
 from .sampling.guidance import GuidedVelocity
+from .settings import Settings
+from .weights.download import OnDownload
+from .weights.load import load_part, share_equal
+from .weights.open import Opened, describe_model, open_model
 
 log = logging.getLogger("audiox")
 
@@ -35,233 +40,146 @@ class Draws:
     """
 
     noise: Tensor  # (1, C, L), where sampling starts
-    prompt_noise: Tensor  # (1, C, 215), samples the audio prompt's latents; drawn even without a prompt
+    conditions: Mapping[str, Any]  # what each conditioner leaves to chance; drawn even without an input
     generator: torch.Generator  # what the sampler still needs
-
-    @classmethod
-    def from_seed(cls, seed: int, channels: int, latents: int, prompt_latents: int) -> Draws:
-        generator = torch.Generator().manual_seed(seed)
-        noise = torch.randn(1, channels, latents, generator=generator)
-        prompt_noise = torch.randn(1, channels, prompt_latents, generator=generator)
-        return cls(noise, prompt_noise, generator)
 
 
 class Pipeline:
     """A loaded model. Made by load_pipeline; call it with what the sound should follow."""
 
-    def __init__(
-        self,
-        config: ModelConfig,
-        residence: Residence,
-        tokenizer: Tokenizer,
-        *,
-        machine: Machine,
-        plan: Plan,
-        notice: str | None = None,
-    ):
-        self.config, self.timing = config, config.timing
-        self.residence, self.tokenizer = residence, tokenizer
-        self.machine, self.plan, self.notice = machine, plan, notice
-        self._empty_text: Tensor | None = None
+    def __init__(self, opened: Opened, residence: Residence, *, machine: Machine):
+        self.opened, self.model, self.timing = opened, opened.model, opened.model.timing
+        self.residence, self.machine, self.plan = residence, machine, residence.plan
+        self.conditioner = Conditioner(opened, residence)
+        self.notice = opened.notice
 
     @property
     def report(self) -> str:
         """What the machine has, and where each part of the model goes."""
-        from .memory.report import report
-
         return report(self.plan, self.machine)
 
     @torch.inference_mode()
     def __call__(
         self,
         text: str | None = None,
-        video: str | Path | None = None,
-        audio: str | Path | Tensor | None = None,
+        video: Any = None,
+        audio: Any = None,
         *,
-        image: str | Path | None = None,
-        seconds: float = 10.0,
-        steps: int = 250,
-        guidance: float = 7.0,
-        seed: int = 0,
-        negative_text: str | None = None,
-        sampler: str = "dpmpp-3m-sde",
-        sigma_min: float = 0.3,
-        sigma_max: float = 500.0,
-        rho: float = 1.0,
-        rescale: float = 0.0,
-        start: float = 0.0,
-        audio_start: float = 0.0,
-        normalize: bool = True,
         on_step: OnStep | None = None,
         progress: bool = False,
+        **settings: Any,
     ) -> Sound:
         """A sound of so many seconds that follows the given text, video, image and audio prompt, alone or together.
 
         video (from start seconds on) and image are files; image counts as a still video. audio is a file (from
         audio_start seconds on) or a stereo waveform (2, N) at the model's rate, ten seconds of which are heard as an
-        example. guidance 1 switches guidance off, rescale is in 0..1. normalize brings the peak to 1.
+        example. Other settings: seconds, steps, guidance, seed, negative_text, sampler, sigma_min, sigma_max, rho,
+        rescale, start, audio_start, normalize and prompt_hidden, as in Settings; what is left out is the model's own.
         on_step(done, total) is called after each step; what it raises ends the run. progress shows bars.
         Raises InputError for arguments out of range, MediaError for unreadable files, OutOfMemory.
         """
-        self.check(seconds=seconds, seed=seed, sampler_name=sampler, guidance=guidance, rescale=rescale)
-        if text is None and video is None and image is None and audio is None:
-            raise InputError("nothing to follow: give text, a video, an image or audio (or several)")
-        if video is not None and image is not None:
-            raise InputError("video and image are both given; an image counts as a still video, so give one of them")
-        timing, channels = self.timing, self.config.dit.io_channels
-        draws = Draws.from_seed(seed, channels, timing.latents, timing.prompt_latents)
-        frames = self.read_frames(video if video is not None else image, start)
-        waveform = self.read_prompt(audio, audio_start)
-        positive = self.encode(text, frames, waveform, draws.prompt_noise, progress=progress)
-        negative = None if negative_text is None else self.encode(negative_text, progress=progress)
-        latents = self.sample(
-            positive,
-            negative,
-            draws,
-            steps=steps,
-            guidance=guidance,
-            rescale=rescale,
-            sampler=sampler,
-            sigma_min=sigma_min,
-            sigma_max=sigma_max,
-            rho=rho,
-            on_step=on_step,
-            progress=progress,
-        )
-        return self.finish(self.decode(latents, progress=progress), seconds, normalize)
+        given = Settings.named(text=text, video=video, audio=audio, **settings).resolved(self.model)
+        for doubt in given.doubts(self.model):
+            log.warning("%s", doubt)
+        draws = self.draw(given.seed, hidden=given.prompt_hidden)
+        positive = self.encode(given, draws.conditions, progress=progress)
+        negative = None
+        if given.negative_text is not None:
+            # The same draws: guidance multiplies whatever differs between the two.
+            negative = self.encode(Settings(text=given.negative_text), draws.conditions, progress=progress)
+        latents = self.sample(positive, negative, draws, given, on_step=on_step, progress=progress)
+        return self.finish(self.decode(latents, progress=progress), given)
 
-    def check(self, *, seconds: float, seed: int, sampler_name: str, guidance: float, rescale: float) -> None:
-        """Arguments that would fail late fail here, before anything is read or encoded."""
-        self.timing.check_seconds(seconds)
-        sampler(sampler_name)
-        if not 0 <= seed < 2**63:
-            raise InputError(f"seed: {seed} is out of range; choose 0 to 2**63 - 1")
-        if not (guidance == guidance and abs(guidance) < 1000):
-            raise InputError(f"guidance: {guidance} is out of range; 7 is usual, 1 switches it off")
-        if not 0 <= rescale <= 1:
-            raise InputError(f"rescale: {rescale} is out of range; choose 0 to 1")
+    def draw(self, seed: int, latents: int | None = None, *, hidden: float | None = None) -> Draws:
+        """What chance decides in a generation of so many latents (None: the model's window).
 
-    def read_frames(self, source: str | Path | None, start: float) -> Tensor | None:
-        """The video's frames (1, 50, 3, 224, 224), uint8, or None without a video."""
-        if source is None:
-            return None
-        from .media import read_frames
-
-        size = self.config.conditioner(VideoConfig).vision["image_size"]
-        fps, count = self.timing.video_fps, self.timing.frames
-        return read_frames(source, start=start, fps=fps, count=count, size=size)[None]
-
-    def read_prompt(self, source: str | Path | Tensor | None, start: float) -> Tensor | None:
-        """The audio prompt (1, 2, 441000), or None without one."""
-        if source is None:
-            return None
-        from .media import prompt_audio
-
-        rate = self.timing.sample_rate
-        return prompt_audio(source, start=start, samples=self.timing.prompt_samples, sample_rate=rate)[None]
+        hidden is the share of a prompt to be hidden, None the model's own. Raises InputError for a length that the
+        model doesn't make.
+        """
+        latents = latents or self.timing.latents
+        if self.model.length not in (None, latents):
+            raise InputError(f"latents: this model makes exactly {self.model.length}, not {latents}. Cut its sound.")
+        generator = torch.Generator().manual_seed(seed)
+        noise = torch.randn(1, self.model.channels, latents, generator=generator)
+        return Draws(noise, self.conditioner.draw(generator, hidden), generator)
 
     def encode(
-        self,
-        text: str | None = None,
-        frames: Tensor | None = None,
-        waveform: Tensor | None = None,
-        prompt_noise: Tensor | None = None,
-        *,
-        ids: list[int] | None = None,
-        progress: bool = False,
-    ) -> Tensor:
-        """Condition tokens (1, 471, D); what is absent takes the learned empty feature or the empty prompt.
+        self, given: Settings, drawn: Mapping[str, Any] | None = None, *, progress: bool = False
+    ) -> dict[str, Tensor]:
+        """Condition tokens (1, 1, M, D) by modality; what is absent takes what stands for nothing."""
+        from .media.prompts import hear, look
 
-        ids replaces the tokenizer's answer for text.
-        """
-        run = self.residence.run
-        parts: Mapping[str, Any] = self.residence.components
-        video_id, text_id, audio_id = (self.config.conditioner(c).id for c in (VideoConfig, TextConfig, AudioConfig))
-        tokens: dict[str, Tensor] = {}
+        drawn, conditioner, model = drawn or {}, self.conditioner, self.model
+        found: dict[str, Tensor | None] = {}
         with _bar("encode", progress) as bar:
-            tokens[text_id] = self._encode_text(text, ids)
-            if frames is None:
-                tokens[video_id] = parts["video"].empty_visual_feat.detach()
-            else:
-                tokens[video_id] = run("video", lambda net, step: net(frames, on_frames=bar))
-            if waveform is None:
-                tokens[audio_id] = parts["audio"].empty_audio_feat.detach()
-            else:
-                tokens[audio_id] = run(
-                    "audio", lambda net, step: net(waveform, prompt_noise, tile=step.tile, on_tile=bar)
-                )
-        return join({k: v.cpu() for k, v in tokens.items()}, self.config.cross_attention_cond_ids)
-
-    def _encode_text(self, text: str | None, ids: list[int] | None) -> Tensor:
-        """Text tokens (1, 128, D); those of the empty prompt are kept, because every video needs them."""
-        if ids is None and not text and self._empty_text is not None:
-            return self._empty_text
-        max_length = self.config.conditioner(TextConfig).max_length
-        row = ids if ids is not None else truncate(text or "", self.tokenizer, max_length)
-        tokens: Tensor = self.residence.run("text", lambda net, step: net([row])).cpu()
-        if ids is None and not text:
-            self._empty_text = tokens
-        return tokens
+            picture = given.video if given.video is not None else given.image
+            if given.text is not None:
+                found[model.reader(Words)] = conditioner.text(given.text)
+            if picture is not None:
+                modality = model.reader(Sight)
+                reads: Any = model.condition(modality).reads
+                seen = look(reads, picture, start=given.start)
+                found[modality] = conditioner.encode(modality, seen.frames, drawn.get(modality), bar)
+            if given.audio is not None:
+                modality = model.reader(Hearing)
+                reads = model.condition(modality).reads
+                heard = hear(reads, given.audio, start=given.audio_start)
+                found[modality] = conditioner.encode(modality, heard, drawn.get(modality), bar)
+            return conditioner.complete(found, drawn)
 
     def sample(
         self,
-        positive: Tensor,
-        negative: Tensor | None,
+        positive: Mapping[str, Tensor],
+        negative: Mapping[str, Tensor] | None,
         draws: Draws,
+        settings: Settings,
         *,
-        steps: int,
-        guidance: float,
-        sampler: str,
-        sigma_min: float,
-        sigma_max: float,
-        rho: float = 1.0,
-        rescale: float = 0.0,
         on_step: OnStep | None = None,
         progress: bool = False,
     ) -> Tensor:
-        """Latents (1, C, L), float32 on the CPU, from condition tokens."""
-        state = draws.generator.get_state()
+        """Latents (1, C, L), float32 on the CPU, from condition tokens by modality and resolved settings."""
+        state, steps = draws.generator.get_state(), settings.steps or self.model.recipe.steps
+        schedule: Any = {name: getattr(settings, name) for name in ("sigma_min", "sigma_max", "rho", "sampler")}
 
-        def attempt(net: Any, step: Step) -> Tensor:
+        def attempt(network: Any, step: Step) -> Tensor:
             draws.generator.set_state(state)  # a second attempt after running out of memory draws the same
             with _bar("sample", progress) as bar:
 
                 def callback(info: dict[str, Any]) -> None:
                     for tell in (bar, on_step):
                         if tell is not None:
-                            tell(info["i"] + 1, steps)
+                            tell(round(info["done"] * steps), steps)
 
                 velocity = GuidedVelocity(
-                    net,
-                    positive.to(step.device),
-                    None if negative is None else negative.to(step.device),
-                    scale=guidance,
-                    rescale=rescale,
+                    network,
+                    {name: tokens.to(step.device) for name, tokens in positive.items()},
+                    None if negative is None else {name: t.to(step.device) for name, t in negative.items()},
+                    scale=settings.guidance,  # type: ignore[arg-type]
+                    rescale=settings.rescale,
                 )
                 return sample(
                     velocity,
                     draws.noise.to(step.device),
+                    objective=self.model.recipe.objective,
                     steps=steps,
-                    sigma_min=sigma_min,
-                    sigma_max=sigma_max,
-                    rho=rho,
-                    sampler=sampler,
                     generator=draws.generator,
                     callback=callback,
+                    **schedule,
                 ).cpu()
 
-        latents: Tensor = self.residence.run("dit", attempt)
+        latents: Tensor = self.residence.run(self.model.backbone.name, attempt)
         return latents
 
     def decode(self, latents: Tensor, *, progress: bool = False) -> Tensor:
         """Latents (B, C, L) -> waveform (B, 2, 2048 L), float32 on the CPU, unbounded."""
         with _bar("decode", progress) as bar:
-            waveform: Tensor = self.residence.run(
-                "autoencoder", lambda net, step: net.decode(latents, tile=step.tile, on_tile=bar)
-            )
-        return waveform.float().cpu()
 
-    def finish(self, waveform: Tensor, seconds: float, normalize: bool) -> Sound:
+            def work(network: Any, step: Step) -> Tensor:
+                return network.decode(latents, tile=step.tile, on_tile=bar, device=step.device)
+
+            return self.residence.run(self.model.autoencoder.name, work).float().cpu()
+
+    def finish(self, waveform: Tensor, settings: Settings) -> Sound:
         """Trims (1, 2, N) to the requested length and brings its peak to 1."""
         from .media import normalize_peak
 
@@ -269,8 +187,85 @@ class Pipeline:
             raise AudioXError(
                 "decode: the sound holds NaN or infinite values. Check the checkpoint, or run with --no-half."
             )
+        seconds = settings.seconds or self.timing.prompt_seconds
         sound = waveform[0, :, : self.timing.to_samples(seconds)].contiguous()
-        return Sound(normalize_peak(sound) if normalize else sound, self.timing.sample_rate)
+        return Sound(normalize_peak(sound) if settings.normalize else sound, self.timing.sample_rate)
+
+
+def load_pipeline(
+    name: str | Path = "AudioX",
+    *,
+    device: str = "auto",
+    dtype: str = "auto",
+    offload: str = "auto",
+    max_vram_gb: float | None = None,
+    text_encoder: str | Path | None = None,
+    config: str | Path | None = None,
+    models_dirs: Sequence[str | Path] = (),
+    download: bool = True,
+    progress: bool = False,
+) -> Pipeline:
+    """A model ready to be called: "AudioX" (found or downloaded), a checkpoint's path, or "demo" (random weights).
+
+    dtype: auto, fp32, bf16, fp16 or fp8; offload: auto, on or off; max_vram_gb caps what the device may hold.
+    text_encoder and config are paths, for files that are not found by themselves. Raises ModelNotFound,
+    CheckpointError, ConfigError, InputError, and OutOfMemory when no plan fits the machine.
+    """
+    check_options(dtype, offload, max_vram_gb)
+    machine = measure(device)
+    with _download_bars(progress) as on_progress:
+        opened = open_model(
+            name,
+            config=config,
+            text_encoder=text_encoder,
+            models_dirs=models_dirs,
+            download=download,
+            on_progress=on_progress,
+        )
+        for part in opened.model.parts.values():
+            opened.need(part)
+    return assemble(opened, machine, dtype=dtype, offload=offload, max_vram_gb=max_vram_gb)
+
+
+def assemble(
+    opened: Opened,
+    machine: Machine | None = None,
+    *,
+    dtype: str = "auto",
+    offload: str = "auto",
+    max_vram_gb: float | None = None,
+) -> Pipeline:
+    """A pipeline from an opened model, by a plan made for this machine (None: as it is now)."""
+    machine = machine or measure()
+    plan = make_plan(machine, opened.model, precision=dtype, offload=offload, max_vram_gb=max_vram_gb)
+    plan.check()
+    networks = {
+        name: load_part(part, opened.weights, **plan.places[name].format.options())
+        for name, part in opened.model.parts.items()
+    }
+    saved = share_equal(networks.values())
+    if saved:
+        log.info("%s: %.1f MB of equal weights are kept once", opened.name, saved / 1e6)
+    return Pipeline(opened, Residence(networks, plan), machine=machine)
+
+
+def plan_for(
+    name: str | Path = "AudioX",
+    *,
+    config: str | Path | None = None,
+    models_dirs: Sequence[str | Path] = (),
+    device: str = "auto",
+    dtype: str = "auto",
+    offload: str = "auto",
+    max_vram_gb: float | None = None,
+) -> tuple[Machine, Plan]:
+    """The machine, and the plan for a model, without loading or downloading it. options: as in load_pipeline.
+
+    A released model that is not on disk is planned by its published configuration.
+    """
+    model: Model = describe_model(name, config=config, models_dirs=models_dirs)
+    machine = measure(device)
+    return machine, make_plan(machine, model, precision=dtype, offload=offload, max_vram_gb=max_vram_gb)
 
 
 @contextmanager
@@ -292,4 +287,26 @@ def _bar(name: str, show: bool) -> Iterator[OnStep | None]:
         yield tell
     finally:
         for bar in bars:
+            bar.close()
+
+
+@contextmanager
+def _download_bars(show: bool) -> Iterator[OnDownload | None]:
+    """A progress bar for each file that is downloaded."""
+    if not show:
+        yield None
+        return
+    from tqdm import tqdm
+
+    bars: dict[str, Any] = {}
+
+    def tell(file: str, done: int, total: int) -> None:
+        if file not in bars:
+            bars[file] = tqdm(desc=f"download {file}", total=total, unit="B", unit_scale=True, initial=done)
+        bars[file].update(done - bars[file].n)
+
+    try:
+        yield tell
+    finally:
+        for bar in bars.values():
             bar.close()

@@ -1,15 +1,20 @@
-"""What the networks need of memory: bytes of weights and of activations, from their sizes and the requested length."""
+"""What networks need of memory: bytes of weights, counted on the meta device, and of activations, by formula."""
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any
 
-from ..models.config import ModelConfig, TextConfig, VideoConfig
-from ..networks.audio_prompt import TOKENS as PROMPT_LATENTS
 from ..networks.autoencoder import DECODE_HALO, ENCODE_HALO
 from ..networks.clip_time import CHUNK
+from ..networks.synchformer import SEGMENTS_AT_ONCE
 from .formats import Format
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from ..models.parts import Part
 
 # Tensors that live at once where a convolutional half is widest (tests/core/test_estimate.py counts them), and what
 # convolution libraries take beside them.
@@ -18,118 +23,184 @@ WORKSPACE = 1.25
 
 
 @dataclass(frozen=True)
-class Dimensions:
-    """The sizes that memory depends on; the defaults are the released model's."""
+class Weights:
+    """Bytes of a part's weights, and which of them can be streamed."""
 
-    width: int = 1536
-    heads: int = 24
-    context: int = 768
-    depth: int = 24
-    tokens: int = 471  # condition tokens
-    wave_channels: int = 128  # of the autoencoders' widest layers
-    ratio: int = 2048  # samples a latent
-    sample_rate: int = 44100
-    clip_width: int = 768
-    clip_tokens: int = 50  # a frame
-    frames: int = 50
-    text_width: int = 768
-    text_tokens: int = 128
-
-    @classmethod
-    def from_config(cls, config: ModelConfig) -> Dimensions:
-        vision, text = config.conditioner(VideoConfig).vision, config.conditioner(TextConfig)
-        return cls(
-            width=config.dit.embed_dim,
-            heads=config.dit.num_heads,
-            context=config.dit.context_dim,
-            depth=config.dit.depth,
-            tokens=128 + text.max_length + PROMPT_LATENTS,
-            wave_channels=config.autoencoder.decoder.channels,
-            ratio=config.autoencoder.downsampling_ratio,
-            sample_rate=config.sample_rate,
-            clip_width=vision["hidden_size"],
-            clip_tokens=(vision["image_size"] // vision["patch_size"]) ** 2 + 1,
-            frames=config.timing.frames,
-            text_width=text.t5["d_model"],
-            text_tokens=text.max_length,
-        )
-
-    def latents(self, seconds: float) -> int:
-        return math.ceil(round(seconds * self.sample_rate) / self.ratio)
-
-
-@dataclass(frozen=True)
-class DiTBytes:
-    """Bytes of the transformer: around the blocks, of a block, and of the part of a block that is never streamed."""
-
-    base: int
-    block: int
-    depth: int
-    to_kv: int  # needed once per condition, outside the block's own forward pass
+    total: int
+    blocks: tuple[int, ...] = ()  # what each block takes on the device while it is streamed there
+    numbers: int = 0  # how many there are, whatever their format
 
     @property
-    def total(self) -> int:
-        return self.base + self.depth * self.block
+    def depth(self) -> int:
+        return len(self.blocks)
 
     @property
-    def streamed(self) -> int:
-        """What a streamed block takes on the device while it is there."""
-        return self.block - self.to_kv
+    def block(self) -> int:
+        """The largest streamed block."""
+        return max(self.blocks, default=0)
 
 
-def dit_bytes(dims: Dimensions, parameters: int, format: Format) -> DiTBytes:
-    """The transformer's weights. Norms and what lies around the blocks are float32; two matrices never have 8 bits."""
-    w, c = dims.width, dims.context
-    to_kv, to_out, norms = 2 * c * c, w * w, 6 * w
-    matrices = 17 * w * w + 9 * w  # self-attention 4, to_q 1, feed-forward 12 with its biases
-    kept = Format(format.compute, format.compute).bytes if format.bytes == 1 else format.bytes
-    block = matrices * format.bytes + (to_kv + to_out) * kept + norms * 4
-    around = parameters - dims.depth * (matrices + to_kv + to_out + norms)
-    return DiTBytes(max(around, 0) * 4, block, dims.depth, to_kv * kept)
+@lru_cache(maxsize=64)
+def weights_of(part: Part, format: Format) -> Weights:
+    """The weights of a part in a format, counted on a network that takes no memory."""
+    module: Any = part.build(device="meta", **format.options())
+    blocks = tuple(
+        sum(p.nbytes for _, p in streamed_parameters(block, module.once)) for block in getattr(module, "blocks", ())
+    )
+    parameters = list(module.parameters())
+    return Weights(sum(p.nbytes for p in parameters), blocks, sum(p.numel() for p in parameters))
 
 
-def dit_activations(dims: Dimensions, format: Format, latents: int, batch: int) -> int:
-    """Peak of one guided step: two rows a batch item, a positive and a negative condition with their joined copy."""
-    h, m = format.compute_dtype.itemsize, dims.tokens
-    length, rows = latents + 1, 2 * batch
-    numbers = rows * length * dims.width
-    feed_forward = numbers * (8 + 17 * h)  # two float32 streams; in, both halves, gate, product
-    scores = rows * dims.heads * length * max(length, m) * 8  # only where no fused kernel applies
-    attention = numbers * (20 + 8 * h) + scores
-    context = (2 + rows) * dims.depth * m * 2 * dims.context * h
-    cast = 8 * dims.width**2 * h if format.casts else 0  # the largest matrix, while it is used
-    return max(feed_forward, attention) + context + cast
+def streamed_parameters(block: nn.Module, once: tuple[str, ...]) -> list[tuple[str, Any]]:
+    """A block's parameters that come with it when it is streamed, by name: all but those under the paths in once.
+
+    These are used once per condition, outside the block's own forward pass, and go with the rest of the network.
+    """
+    return [
+        (name, p) for name, p in block.named_parameters() if not name.startswith(tuple(f"{path}." for path in once))
+    ]
 
 
-def wave_activations(
-    dims: Dimensions, format: Format, latents: int, batch: int, tile: int | None, *, encode: bool
+def network_work(
+    width: int,
+    heads: int,
+    context: int,
+    depth: int,
+    tokens: int,
+    format: Format,
+    latents: int,
+    batch: int,
+    tile: int | None = None,
 ) -> int:
-    """Peak of an autoencoder half, whole or in tiles with their halo."""
+    """Peak of one guided step of a cross-attention transformer: two rows a batch item, a positive and a negative
+    condition with their joined copy. The first five are its sizes.
+    """
+    h, length, rows = format.compute_dtype.itemsize, latents + 1, 2 * batch
+    numbers = rows * length * width
+    feed_forward = numbers * (8 + 17 * h)  # two float32 streams; in, both halves, gate, product
+    scores = rows * heads * length * max(length, tokens) * 8  # only where no fused kernel applies
+    attention = numbers * (20 + 8 * h) + scores
+    keys_values = (2 + rows) * depth * tokens * 2 * context * h
+    cast = 8 * width**2 * h if format.casts else 0  # the largest matrix, while it is used
+    return max(feed_forward, attention) + keys_values + cast
+
+
+def modulation_held(width: int, depth: int, positions: int, format: Format, batch: int) -> int:
+    """What a modulated transformer holds from step to step of a guided generation: two conditions a batch item."""
+    return 2 * batch * depth * positions * 6 * width * format.compute_dtype.itemsize
+
+
+def modulated_work(
+    width: int,
+    heads: int,
+    inner: int,
+    depth: int,
+    format: Format,
+    latents: int,
+    batch: int,
+    tile: int | None = None,
+) -> int:
+    """Peak of one guided step of a modulated transformer, with the modulation of all its layers held."""
+    h, positions, rows = format.compute_dtype.itemsize, latents + 1, 2 * batch
+    numbers = rows * positions
+    modulation = numbers * 6 * width * 4  # of the layer at work, in float32
+    attention = numbers * width * (20 + 8 * h) + rows * heads * positions**2 * 8  # scores where no fused kernel applies
+    feed_forward = numbers * (width * 12 + inner * 3 * h)
+    cast = 3 * width * inner * h if format.casts else 0  # the largest matrix, while it is used
+    return modulation_held(width, depth, positions, format, batch) + modulation + max(attention, feed_forward) + cast
+
+
+def fused_work(
+    backbone: Any,
+    width: int,
+    heads: int,
+    inner: int,
+    experts: int,
+    tokens: int,
+    format: Format,
+    latents: int,
+    batch: int,
+    tile: int | None = None,
+) -> int:
+    """Peak of a backbone behind a fusion block, whichever of the two is at work; the block before the first step."""
+    h = format.compute_dtype.itemsize
+    read = batch * tokens * width * (12 + 3 * h)
+    experts_at_work = batch * experts * (width * (12 + 5 * h) + 2 * inner * h + heads * max(experts, tokens) * 8)
+    return max(read + experts_at_work, backbone(format, latents, batch, tile))
+
+
+def motion_work(
+    pictures: Any,
+    tokens: int,
+    width: int,
+    read: int,
+    format: Format,
+    latents: int,
+    batch: int,
+    tile: int | None = None,
+) -> int:
+    """Peak of an encoder of pictures at two rates, whichever of its two networks is at work.
+
+    pictures is the work of the first; tokens are those of a segment of the second, read the bytes of its pictures.
+    """
+    h = format.compute_dtype.itemsize
+    segments = SEGMENTS_AT_ONCE * tokens * width * (68 + 2 * h)
+    return batch * read + max(pictures(format, latents, batch, tile), segments)
+
+
+def spectrogram_work(
+    samples: int,
+    window: int,
+    hop: int,
+    bands: int,
+    width: int,
+    format: Format,
+    latents: int,
+    batch: int,
+    tile: int | None = None,
+) -> int:
+    """Peak of an encoder of a spectrogram in float32, over so many samples of stereo sound."""
+    frames = samples // hop + 1
+    return batch * 4 * (3 * samples + frames * (2 * window + 2 * bands + width))
+
+
+def half_work(
+    channels: int, ratio: int, format: Format, latents: int, batch: int, tile: int | None, *, encode: bool
+) -> int:
+    """Peak of an autoencoder half, whole or in tiles with their halo. channels is its width at the waveform."""
     units, halo = (ENCODE_UNITS, ENCODE_HALO) if encode else (DECODE_UNITS, DECODE_HALO)
     at_once = latents if tile is None or tile >= latents else min(tile + 2 * halo, latents)
-    level = batch * at_once * dims.ratio * dims.wave_channels * format.compute_dtype.itemsize
-    whole = batch * latents * dims.ratio * 2 * 4  # the waveform
-    cast = 2048 * dims.wave_channels**2 * format.compute_dtype.itemsize if format.casts else 0  # the largest weight
+    level = batch * at_once * ratio * channels * format.compute_dtype.itemsize
+    whole = batch * latents * ratio * 2 * 4  # the waveform
+    cast = 2048 * channels**2 * format.compute_dtype.itemsize if format.casts else 0  # the largest weight
     return round(level * units * WORKSPACE) + whole + cast
+
+
+def wave_work(channels: int, ratio: int, format: Format, latents: int, batch: int, tile: int | None) -> int:
+    """Peak of an autoencoder, whichever half is at work."""
+    return max(half_work(channels, ratio, format, latents, batch, tile, encode=e) for e in (True, False))
+
+
+def prompt_work(
+    channels: int, ratio: int, prompt: int, format: Format, latents: int, batch: int, tile: int | None
+) -> int:
+    """Peak of an encoder of sound, which always hears one whole prompt of so many latents."""
+    return half_work(channels, ratio, format, prompt, batch, tile, encode=True)
+
+
+def sight_work(
+    tokens: int, width: int, frames: int, format: Format, latents: int, batch: int, tile: int | None = None
+) -> int:
+    """Peak of a vision tower with so many tokens a frame, and of what mixes its frames."""
+    frame = tokens * width * 4
+    return CHUNK * frame * 21 + batch * frames * frame * 16
+
+
+def words_work(tokens: int, width: int, format: Format, latents: int, batch: int, tile: int | None = None) -> int:
+    """Peak of a text encoder for prompts of so many tokens."""
+    return batch * tokens * width * 4 * 16
 
 
 def pinned_extra(size: int) -> int:
     """What page-locked memory of that size wastes: torch makes it in powers of two."""
     return (1 << (size - 1).bit_length()) - size
-
-
-def activations(
-    component: str, dims: Dimensions, format: Format, *, latents: int, batch: int, tile: int | None = None
-) -> int:
-    """Peak bytes beside the weights while a component works; the encoders always see one whole prompt."""
-    if component == "dit":
-        return dit_activations(dims, format, latents, batch)
-    if component == "autoencoder":
-        both = (wave_activations(dims, format, latents, batch, tile, encode=e) for e in (True, False))
-        return max(both)
-    if component == "audio":
-        return wave_activations(dims, format, PROMPT_LATENTS, batch, tile, encode=True)
-    if component == "video":
-        frame = dims.clip_tokens * dims.clip_width * 4
-        return CHUNK * frame * 21 + batch * dims.frames * frame * 16
-    return batch * dims.text_tokens * dims.text_width * 4 * 16

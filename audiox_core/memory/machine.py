@@ -26,11 +26,18 @@ class Machine:
         return self.device.split(":")[0]
 
 
-def measure(device: str = "auto") -> Machine:
-    """The machine as it is now. auto takes the first accelerator there is. Raises InputError for an absent device."""
+def measure(device: Any = "auto") -> Machine:
+    """The machine as it is now; device is a name or a torch.device, auto takes the first accelerator there is.
+
+    Raises InputError for an absent device.
+    """
     import psutil
     import torch
 
+    if isinstance(device, torch.device):
+        device = str(device)
+    if not isinstance(device, str):
+        raise InputError(f"device: expected a name such as cuda:0, got {type(device).__name__}")
     ram = psutil.virtual_memory()
     memory = {"ram_total": ram.total, "ram_available": ram.available}
     there: dict[str, Any] = {

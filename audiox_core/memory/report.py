@@ -1,15 +1,13 @@
-"""Memory: what the machine has, the plan that follows, and a short report of both."""
+"""A short report of what the machine has and of the plan that follows."""
 
 from __future__ import annotations
 
-from .machine import Machine, measure
-from .plan import COMPONENTS, GB, Place, Plan, make_plan
-
-__all__ = ["GB", "Machine", "Place", "Plan", "make_plan", "measure", "report"]
+from .machine import Machine
+from .plan import GB, Plan
 
 
 def report(plan: Plan, machine: Machine) -> str:
-    """A few lines: what there is, what will be used, and where each component goes."""
+    """A few lines: what there is, what will be used, and where each part goes."""
 
     def gb(number: int) -> str:
         return f"{number / GB:.2f} GB"
@@ -27,10 +25,9 @@ def report(plan: Plan, machine: Machine) -> str:
     )
     lines += [f"precision   {plan.precision}", f"offload     {'on' if plan.offload else 'off'}"]
     where = {"device": "on the device", "stage": "on the device while it works", "cpu": "in RAM"}
-    for name in COMPONENTS:
-        place = plan.places[name]
+    for name, place in plan.places.items():
         text = f"{name:12s}{gb(place.bytes)} {place.format}, {where[place.where]}"
-        if name == "dit" and plan.streamed_blocks:
+        if name == plan.backbone and plan.streamed_blocks:
             text += f", {len(plan.streamed_blocks)} of {plan.depth} blocks streamed in each step"
         if place.tile is not None:
             text += f", tiles of {place.tile} latents"

@@ -1,4 +1,4 @@
-"""Applies a plan: each component is on its device while it works; running out of memory is handled once, in order."""
+"""Applies a plan: each part is on its device while it works; running out of memory is handled once, in order."""
 
 from __future__ import annotations
 
@@ -6,32 +6,33 @@ import logging
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
+from threading import RLock
 from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, nn
 
 from ..errors import OutOfMemory
-from .plan import TILES, spread
-from .report import GB, Place, Plan, measure
+from .machine import measure
+from .plan import GB, TILES, Place, Plan, spread
 from .streaming import PackedBlock, Stream, streamed_tensors
 
 log = logging.getLogger("audiox")
 
 T = TypeVar("T")
-TILED = ("autoencoder", "audio")
 # How devices other than CUDA, and the CPU, word it.
 OUT_OF_MEMORY_TEXTS = ("out of memory", "can't allocate memory", "not enough memory", "out of resources")
 
 
 @dataclass(frozen=True)
 class Step:
-    """How a component is to be used now."""
+    """How a part is to be used now."""
 
     device: torch.device  # where its inputs are wanted and its answers appear
     dtype: torch.dtype  # what it computes in
-    tile: int | None  # latents at a time, for the autoencoder and the audio encoder; None is the whole length
-    streamed: int  # blocks of the transformer that are read from RAM in each step
+    tile: int | None  # latents at a time, for what can be tiled; None is the whole length
+    streamed: int  # blocks of the backbone that are read from RAM in each step
+    holds: bool = True  # whether the backbone keeps what only spares time from step to step
 
 
 class _Moved:
@@ -80,44 +81,59 @@ def _tensors(module: nn.Module) -> Iterator[tuple[dict[str, Any], str, Tensor]]:
 
 @dataclass
 class _Setting:
-    """How a component is used at present: the plan's choice, or less after running out of memory."""
+    """How a part is used at present: the plan's choice, or less after running out of memory."""
 
     where: str
     tile: int | None
     streamed: int
+    holds: bool = True
 
 
 class Residence:
-    """The components of a model (text, video, audio, dit, autoencoder) on the CPU, and the plan that moves them.
+    """The networks of a model's parts, by name, on the CPU, and the plan that moves them: the runner of scripts.
 
     device is the plan's unless given. run() does everything; between its calls nothing is on the device but what the
-    plan keeps there. Not for use by several threads at once.
+    plan keeps there. Several threads may call it: they take turns.
     """
 
-    def __init__(self, components: Mapping[str, nn.Module], plan: Plan, *, device: str | torch.device | None = None):
+    def __init__(self, networks: Mapping[str, nn.Module], plan: Plan, *, device: str | torch.device | None = None):
         plan.check()
-        self.components, self.plan = dict(components), plan
+        self.networks, self.plan = dict(networks), plan
         self.device = torch.device(device or plan.device)
         self.moves = torch.device(plan.device).type != "cpu"
         self._settings = {
-            name: _Setting(place.where, place.tile, len(plan.streamed_blocks) if name == "dit" else 0)
+            name: _Setting(
+                place.where, place.tile, len(plan.streamed_blocks) if name == plan.backbone else 0, place.holds
+            )
             for name, place in plan.places.items()
         }
         self._held: dict[str, _Moved] = {}
         self._packed: dict[int, PackedBlock] = {}
+        self._pin = plan.pinned and self.device.type == "cuda"
+        self._turn = RLock()
 
     @property
     def held(self) -> tuple[str, ...]:
-        """Names of the components that are on the device now."""
+        """Names of the parts that are on the device now."""
         return tuple(self._held)
 
     def run(self, name: str, fn: Callable[[Any, Step], T]) -> T:
-        """fn(component, step)'s answer, with the component on its device.
+        """fn(network, step)'s answer, with the part's network on its device.
 
         fn may be called again after running out of memory, so it must start afresh each time. What it returns should
-        not be a component's weight. Afterwards, and after any exception, the device holds no more than before, but
+        not be a network's weight. Afterwards, and after any exception, the device holds no more than before, but
         for what the plan keeps there. Raises OutOfMemory when nothing helps.
         """
+        with self._turn:
+            return self._run(name, fn)
+
+    def release(self) -> None:
+        """Takes everything off the device."""
+        for name in list(self._held):
+            self._evict(name)
+        self._empty_cache()
+
+    def _run(self, name: str, fn: Callable[[Any, Step], T]) -> T:
         said = ""
         for less in self._remedies(name):
             if not less():
@@ -132,15 +148,9 @@ class Residence:
             self._empty_cache()
         raise OutOfMemory(self._explain(name, said))
 
-    def release(self) -> None:
-        """Takes everything off the device."""
-        for name in list(self._held):
-            self._evict(name)
-        self._empty_cache()
-
     def _once(self, name: str, fn: Callable[[Any, Step], T]) -> T:
         setting, before, done = self._settings[name], name in self._held, False
-        module = self.components[name]
+        module: Any = self.networks[name]
         try:
             with self._in_place(name, module):
                 step = Step(
@@ -148,7 +158,10 @@ class Residence:
                     dtype=self._place(name).format.compute_dtype,
                     tile=setting.tile,
                     streamed=setting.streamed,
+                    holds=setting.holds,
                 )
+                if hasattr(module, "hold"):
+                    module.hold = setting.holds
                 answer = fn(module, step)
             done = True
             return answer
@@ -167,18 +180,21 @@ class Residence:
         # Weights made in inference mode could never be changed outside it.
         with torch.inference_mode(False), torch.no_grad():
             numbers = spread(setting.streamed, self.plan.depth)
-            blocks: Any = [module.transformer.layers[i] for i in numbers] if numbers else []  # type: ignore[union-attr, index]
-            packed = [self._pack(i, block) for i, block in zip(numbers, blocks, strict=True)]
-            leave = {id(tensor) for block in blocks for _, _, tensor in streamed_tensors(block)}
+            network: Any = module
+            blocks: list[Any] = [network.blocks[i] for i in numbers] if numbers else []
+            once = network.once if numbers else ()
+            packed = [self._pack(i, block, once) for i, block in zip(numbers, blocks, strict=True)]
+            leave = {id(tensor) for block in blocks for _, _, tensor in streamed_tensors(block, once)}
             if name not in self._held:
                 self._held[name] = _Moved(module, self.device, setting.where == "stage", leave)
             stream: Any = Stream(blocks, packed, self.device) if blocks else nullcontext()
         with stream:
             yield
 
-    def _pack(self, number: int, block: nn.Module) -> PackedBlock:
+    def _pack(self, number: int, block: nn.Module, once: tuple[str, ...]) -> PackedBlock:
         if number not in self._packed:
-            self._packed[number] = PackedBlock(block, pin=self.plan.pinned and self.device.type == "cuda")
+            self._packed[number] = PackedBlock(block, once, pin=self._pin)
+            self._pin = self._pin and self._packed[number].host.is_pinned()  # once refused, it isn't asked for again
         return self._packed[number]
 
     def _evict(self, name: str) -> None:
@@ -196,14 +212,16 @@ class Residence:
         setting = self._settings[name]
         yield lambda: True
         yield lambda: self._free_others(name)
-        if name in TILED:
+        if self._place(name).tiled:
             for tile in TILES:
                 if tile is not None and (setting.tile is None or tile < setting.tile):
                     yield lambda tile=tile: self._tile(name, tile)  # type: ignore[misc]
-        if name == "dit" and self.moves and setting.where != "cpu":
+        if name == self.plan.backbone and self.moves and setting.where != "cpu":
             for count in (self.plan.depth // 2, self.plan.depth):
                 if count > max(setting.streamed, 2):
                     yield lambda count=count: self._stream(name, count)  # type: ignore[misc]
+        if setting.holds and hasattr(self.networks[name], "hold"):
+            yield lambda: self._hold_nothing(name)
 
     def _free_others(self, name: str) -> bool:
         """Others leave the device, and from now on come only for their stage."""
@@ -229,6 +247,11 @@ class Residence:
         if name in self._held:
             self._evict(name)
         self._settings[name].streamed, self._settings[name].where = count, "stage"
+        return True
+
+    def _hold_nothing(self, name: str) -> bool:
+        log.warning("%s: out of memory; what one step could keep for the next is made anew in each", name)
+        self._settings[name].holds = False
         return True
 
     def _empty_cache(self) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from contextlib import ExitStack
 from types import TracebackType
@@ -11,10 +12,11 @@ import torch
 from torch import Tensor, nn
 
 from ..errors import AudioXError
+from .estimate import streamed_parameters
+
+log = logging.getLogger("audiox")
 
 ALIGNMENT = 256  # bytes; what accelerators want at least
-# Called outside the block's own forward pass, once per condition, and small: goes with the rest of the network.
-KEPT = "cross_attn.to_kv"
 
 
 def load_accelerate() -> Any:
@@ -29,12 +31,15 @@ def load_accelerate() -> Any:
     return hooks
 
 
-def streamed_tensors(block: nn.Module) -> list[tuple[dict[str, Any], str, Tensor]]:
-    """A block's parameters that are streamed: (the dict that holds it, its name in it, the tensor)."""
+def streamed_tensors(block: nn.Module, once: tuple[str, ...]) -> list[tuple[dict[str, Any], str, Tensor]]:
+    """A block's parameters that are streamed: (the dict that holds it, its name in it, the tensor).
+
+    Those under the paths in once (see estimate.streamed_parameters) stay with the rest of the network.
+    """
     found = []
-    for path, part in block.named_modules():
-        if path != KEPT:
-            found += [(part._parameters, name, p) for name, p in part._parameters.items() if p is not None]
+    for name, parameter in streamed_parameters(block, once):
+        path, _, own = name.rpartition(".")
+        found.append((block.get_submodule(path)._parameters, own, parameter))
     return found
 
 
@@ -44,9 +49,9 @@ class PackedBlock:
     The block's parameters become views of it, so packing takes no memory beside it.
     """
 
-    def __init__(self, block: nn.Module, *, pin: bool):
+    def __init__(self, block: nn.Module, once: tuple[str, ...], *, pin: bool):
         self.views: list[tuple[dict[str, Any], str, int, torch.dtype, torch.Size]] = []
-        tensors = streamed_tensors(block)
+        tensors = streamed_tensors(block, once)
         self.size = 0
         for home, name, tensor in tensors:
             self.views.append((home, name, self.size, tensor.dtype, tensor.shape))
@@ -69,8 +74,17 @@ class PackedBlock:
 
 
 def host_memory(size: int, *, pin: bool) -> Tensor:
-    """So many bytes of RAM, page-locked if wanted."""
-    return torch.empty(size, dtype=torch.uint8, pin_memory=pin)
+    """So many bytes of RAM, page-locked if wanted and if the system allows it: else copies wait for each other."""
+    if pin:
+        try:
+            return torch.empty(size, dtype=torch.uint8, pin_memory=True)
+        except RuntimeError as error:
+            log.warning("page-locked memory can't be had (%s); streaming goes on without, slower", _first_line(error))
+    return torch.empty(size, dtype=torch.uint8)
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).split("\n")[0]
 
 
 def _view(memory: Tensor, start: int, dtype: torch.dtype, shape: torch.Size) -> Tensor:

@@ -1,11 +1,110 @@
-"""The released base model's configuration, for checkpoints that come without their config.json."""
+"""AudioX, the released base model: the row of its backbone, its files and its configuration."""
 
 from __future__ import annotations
 
-from typing import Any
+from functools import partial
+from typing import Any, cast
+
+from torch import nn
+
+from ..errors import ConfigError
+from ..memory.estimate import network_work
+from ..memory.formats import network_format
+from ..networks.dit import DiffusionTransformer, DiTConfig
+from ..weights.download import Released
+from .config import Backbone, Given
+from .parts import Member, Part, Recipe, Slot, slots
+from .section import Section
+
+RELEASED = Released(
+    name="AudioX",
+    repo="HKUSTAudio/AudioX",
+    revision="3d49eff6430b739ba5a28357b1a0eedd843e6711",
+    files=("config.json", "model.ckpt"),
+    licence="The weights are licensed CC-BY-NC 4.0 (no commercial use), and the model is watermarked.",
+)
+NETWORK_PREFIX = "model.model."
 
 
-def _half(io_key: str, latent_dim: int, **extra: Any) -> dict[str, Any]:
+def read_network_sizes(s: Section, order: tuple[str, ...], given: Given) -> tuple[DiTConfig, int]:
+    """A network's sizes from its config, and the width of the global condition that it no longer reads."""
+    s.ignore("video_fps", "condition_mask_type")
+    s.choice("transformer_type", ("continuous_transformer",))
+    config = DiTConfig(
+        io_channels=s.number("io_channels", 1, 4096),
+        embed_dim=s.number("embed_dim", 1, 1 << 15),
+        depth=s.number("depth", 1, 512),
+        num_heads=s.number("num_heads", 1, 1024),
+        cond_token_dim=s.number("cond_token_dim", 1, 1 << 15),
+        project_cond_tokens=s.take("project_cond_tokens", bool),
+        order=order,
+    )
+    unread = s.number("global_cond_dim", 1, 1 << 15)
+    if config.io_channels != given.channels or config.cond_token_dim != given.width:
+        raise ConfigError(
+            f"{s.path}: takes {config.io_channels} channels and tokens {config.cond_token_dim} wide, the model gives "
+            f"{given.channels} and {given.width}"
+        )
+    return config, unread
+
+
+def read_dit_sizes(s: Section, order: tuple[str, ...], given: Given) -> tuple[DiTConfig, int]:
+    """The same for a DiT, whose heads must fit its widths."""
+    config, unread = read_network_sizes(s, order, given)
+    if config.embed_dim % config.num_heads or config.context_dim % config.head_dim:
+        raise ConfigError(
+            f"{s.path}: widths {config.embed_dim} and {config.context_dim} do not divide into {config.num_heads} heads"
+        )
+    if config.num_heads % (config.context_dim // config.head_dim):
+        raise ConfigError(f"{s.path}: {config.context_dim} and {config.embed_dim} give heads that can't be grouped")
+    if config.head_dim < 32:
+        raise ConfigError(f"{s.path}: heads are {config.head_dim} wide; 32 is the least that can be rotated")
+    return config, unread
+
+
+def dit_slots(module: nn.Module, unread: int) -> list[Slot]:
+    """The DiT's part of the released layout: no condition is global, and the rotary table is made anew."""
+    dit = cast(DiffusionTransformer, module)
+    width, before = dit.config.embed_dim, NETWORK_PREFIX
+    return [
+        *slots(dit, before, norms=True),
+        Slot(f"{before}to_global_embed.0.weight", (width, unread), None),
+        Slot(f"{before}to_global_embed.2.weight", (width, width), None),
+        Slot(f"{before}transformer.rotary_pos_emb.inv_freq", (dit.transformer.rotary_dims // 2,), None),
+    ]
+
+
+def dit_work(config: DiTConfig, tokens: int) -> Any:
+    """The work of a DiT over so many condition tokens, for Part.work."""
+    return partial(network_work, config.embed_dim, config.num_heads, config.context_dim, config.depth, tokens)
+
+
+def read_dit(diffusion: Section, conditioners: tuple[Part, ...], given: Given) -> Backbone:
+    """Backbone type "dit", the base model's: it takes the tokens in the config's order."""
+    objective = diffusion.choice("diffusion_objective", ("v", "rectified_flow"), "v")
+    with diffusion.section("config") as s:
+        config, unread = read_dit_sizes(s, tuple(part.name for part in conditioners), given)
+    tokens = sum(part.condition.tokens for part in conditioners if part.condition)
+    part = Part(
+        name="dit",
+        label="transformer",
+        build=lambda **options: DiffusionTransformer(config, **options),
+        layout=lambda module: dit_slots(module, unread),
+        format=network_format,
+        work=dit_work(config, tokens),
+    )
+    return Backbone(part, RECIPES[objective])
+
+
+# The authors' own for the objective they trained; a flow of the same architecture is integrated by Euler's method.
+RECIPES = {
+    "v": Recipe(),
+    "rectified_flow": Recipe(objective="rectified_flow", sampler="rectified-flow", steps=100, sigma_max=1.0),
+}
+BACKBONES = {"dit": read_dit}
+
+
+def half(io_key: str, latent_dim: int, **extra: Any) -> dict[str, Any]:
     """One half of the autoencoder: io_key is in_channels for the encoder, out_channels for the decoder."""
     return {
         "type": "oobleck",
@@ -21,13 +120,13 @@ def _half(io_key: str, latent_dim: int, **extra: Any) -> dict[str, Any]:
     }
 
 
-def _autoencoder() -> dict[str, Any]:
+def autoencoder_data() -> dict[str, Any]:
     return {
         "type": "autoencoder",
         "iterate_batch": True,
         "config": {
-            "encoder": _half("in_channels", 128),
-            "decoder": _half("out_channels", 64, final_tanh=False),
+            "encoder": half("in_channels", 128),
+            "decoder": half("out_channels", 64, final_tanh=False),
             "bottleneck": {"type": "vae"},
             "latent_dim": 64,
             "downsampling_ratio": 2048,
@@ -43,7 +142,7 @@ BASE_CONFIG: dict[str, Any] = {
     "video_fps": 5,
     "audio_channels": 2,
     "model": {
-        "pretransform": _autoencoder(),
+        "pretransform": autoencoder_data(),
         "conditioning": {
             "configs": [
                 {"id": "video_prompt", "type": "clip", "config": {"clip_model_name": "clip-vit-base-patch32"}},
@@ -51,7 +150,7 @@ BASE_CONFIG: dict[str, Any] = {
                 {
                     "id": "audio_prompt",
                     "type": "audio_autoencoder",
-                    "config": {"sample_rate": 44100, "pretransform_config": _autoencoder()},
+                    "config": {"sample_rate": 44100, "pretransform_config": autoencoder_data()},
                 },
             ],
             "cond_dim": 768,
@@ -75,3 +174,5 @@ BASE_CONFIG: dict[str, Any] = {
         "io_channels": 64,
     },
 }
+
+MEMBERS = (Member("AudioX", BASE_CONFIG, RELEASED, weights="model.ckpt"),)

@@ -1,298 +1,138 @@
-"""Frozen dataclasses read from a released config.json; every unknown key or type is an error that names it."""
+"""From a released config.json to a Model; every unknown key, type or number out of bounds is an error that names it."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from ..errors import ConfigError
+from .parts import Companion, Model, Part, Recipe
 from .section import Section
 from .timing import Timing
 
-# The vision tower that the released files call by name (arguments of transformers.CLIPVisionConfig).
-CLIP_VISION = {
-    "clip-vit-base-patch32": {
-        "hidden_size": 768,
-        "intermediate_size": 3072,
-        "num_hidden_layers": 12,
-        "num_attention_heads": 12,
-        "image_size": 224,
-        "patch_size": 32,
-        "projection_dim": 512,
-    }
-}
-# The text encoder that the released files call by name (arguments of transformers.T5Config).
-T5_ENCODERS = {
-    "t5-base": {
-        "d_model": 768,
-        "d_kv": 64,
-        "d_ff": 3072,
-        "num_layers": 12,
-        "num_heads": 12,
-        "vocab_size": 32128,
-        "feed_forward_proj": "relu",
-    }
-}
+LARGEST_FILE = 1 << 20  # bytes; the released ones have a few thousand
 
 
 @dataclass(frozen=True)
-class OobleckConfig:
-    """One half (encoder or decoder) of the convolutional autoencoder."""
+class Given:
+    """What the readers of parts know of the model besides their own section."""
 
-    io_channels: int
-    channels: int
-    c_mults: tuple[int, ...]
-    strides: tuple[int, ...]
-    latent_dim: int
-
-    @property
-    def widths(self) -> tuple[int, ...]:
-        """Channels at each level, from the waveform inwards."""
-        return tuple(self.channels * m for m in (1, *self.c_mults))
+    timing: Timing
+    width: int  # of a condition token
+    channels: int  # of the latents
+    training: Mapping[str, Any] = field(default_factory=dict)  # what the file says of how the model was trained
 
 
 @dataclass(frozen=True)
-class AutoencoderConfig:
-    """Waveform <-> latents; the encoder's latent_dim holds mean and scale, so it is twice the latents'."""
+class Backbone:
+    """What the reader of a backbone answers: its row, and what it means for the whole model."""
 
-    encoder: OobleckConfig
-    decoder: OobleckConfig
-    latent_dim: int
-    downsampling_ratio: int
-    io_channels: int
-
-
-@dataclass(frozen=True)
-class VideoConfig:
-    """Conditioner type "clip": CLIP frames, a temporal transformer, a projection to 128 tokens."""
-
-    id: str
-    clip_model_name: str
-    vision: Mapping[str, Any]
+    part: Part
+    recipe: Recipe
+    length: int | None = None  # latents, where only one length works
+    autoencoder: tuple[Companion, ...] = ()  # files for a checkpoint that comes without the model's autoencoder
 
 
-@dataclass(frozen=True)
-class TextConfig:
-    """Conditioner type "t5": the last hidden states of a T5 encoder, padded to max_length tokens."""
+ReadConditioner = Callable[[Section, str, Given], Part]  # (its config, its id, ...); Part.name is the modality
+ReadBackbone = Callable[[Section, "tuple[Part, ...]", Given], Backbone]  # (diffusion, conditioners in its order, ...)
 
-    id: str
-    t5_model_name: str
-    max_length: int
-    t5: Mapping[str, Any]
+# What can stand in a config, by the type named there. A member of the family adds its own (models/__init__.py).
+CONDITIONERS: dict[str, ReadConditioner] = {}
+BACKBONES: dict[str, ReadBackbone] = {}
 
 
-@dataclass(frozen=True)
-class AudioConfig:
-    """Conditioner type "audio_autoencoder": latents of an autoencoder of its own, projected to tokens."""
-
-    id: str
-    sample_rate: int
-    autoencoder: AutoencoderConfig
-
-
-ConditionerConfig = VideoConfig | TextConfig | AudioConfig
-
-
-@dataclass(frozen=True)
-class DiTConfig:
-    """Backbone type "dit": the diffusion transformer."""
-
-    io_channels: int
-    embed_dim: int
-    depth: int
-    num_heads: int
-    cond_token_dim: int
-    global_cond_dim: int
-    project_cond_tokens: bool
-    transformer_type: str
-
-    @property
-    def head_dim(self) -> int:
-        return self.embed_dim // self.num_heads
-
-    @property
-    def context_dim(self) -> int:
-        """Width of the context after to_cond_embed."""
-        return self.embed_dim if self.project_cond_tokens else self.cond_token_dim
-
-
-@dataclass(frozen=True)
-class ModelConfig:
-    """A whole model, as its config.json describes it."""
-
-    sample_rate: int
-    sample_size: int
-    video_fps: int
-    audio_channels: int
-    autoencoder: AutoencoderConfig
-    conditioners: tuple[ConditionerConfig, ...]
-    cond_dim: int
-    cross_attention_cond_ids: tuple[str, ...]
-    dit: DiTConfig
-    objective: str
-
-    @property
-    def timing(self) -> Timing:
-        return Timing(
-            sample_rate=self.sample_rate,
-            sample_size=self.sample_size,
-            downsampling_ratio=self.autoencoder.downsampling_ratio,
-            video_fps=self.video_fps,
-        )
-
-    def conditioner(self, kind: type) -> Any:
-        """The one conditioner of a config class, for example TextConfig."""
-        found = [c for c in self.conditioners if isinstance(c, kind)]
-        if len(found) != 1:
-            raise ConfigError(f"config: expected one {kind.__name__}, found {len(found)}")
-        return found[0]
-
-
-def _read_oobleck(outer: Section, key: str, io_key: str) -> OobleckConfig:
-    with outer.section(key) as half:
-        half.choice("type", ("oobleck",))
-        half.ignore("requires_grad")
-        with half.section("config") as s:
-            for flag, wanted in (("use_snake", True), ("final_tanh", False)):
-                if s.take(flag, bool, wanted) is not wanted:
-                    raise ConfigError(f"{s.path}.{flag}: only {str(wanted).lower()} is supported")
-            config = OobleckConfig(
-                io_channels=s.take(io_key, int),
-                channels=s.take("channels", int),
-                c_mults=s.numbers("c_mults"),
-                strides=s.numbers("strides"),
-                latent_dim=s.take("latent_dim", int),
-            )
-    if len(config.c_mults) != len(config.strides):
-        raise ConfigError(f"{s.path}: c_mults and strides differ in length")
-    return config
-
-
-def _read_autoencoder(section: Section) -> AutoencoderConfig:
-    with section:
-        section.choice("type", ("autoencoder",))
-        section.ignore("iterate_batch")
-        with section.section("config") as s:
-            with s.section("bottleneck") as bottleneck:
-                bottleneck.choice("type", ("vae",))
-            config = AutoencoderConfig(
-                encoder=_read_oobleck(s, "encoder", "in_channels"),
-                decoder=_read_oobleck(s, "decoder", "out_channels"),
-                latent_dim=s.take("latent_dim", int),
-                downsampling_ratio=s.take("downsampling_ratio", int),
-                io_channels=s.take("io_channels", int),
-            )
-    product = 1
-    for stride in config.decoder.strides:
-        product *= stride
-    if config.encoder.strides != config.decoder.strides or product != config.downsampling_ratio:
-        raise ConfigError(
-            f"{s.path}: strides {config.encoder.strides} (encoder) and {config.decoder.strides} (decoder) "
-            f"do not give downsampling_ratio {config.downsampling_ratio}"
-        )
-    return config
-
-
-def _read_video(id: str, s: Section) -> VideoConfig:
-    name = s.take("clip_model_name", str)
-    s.ignore("clip_vision_config")
-    vision = s.data.get("clip_vision_config") or CLIP_VISION.get(name)
-    if vision is None:
-        raise ConfigError(f"{s.path}.clip_model_name: unknown {name!r}; known: {', '.join(CLIP_VISION)}")
-    return VideoConfig(id, name, dict(vision))
-
-
-def _read_text(id: str, s: Section) -> TextConfig:
-    name = s.take("t5_model_name", str)
-    s.ignore("t5_config")
-    t5 = s.data.get("t5_config") or T5_ENCODERS.get(name)
-    if t5 is None:
-        raise ConfigError(f"{s.path}.t5_model_name: unknown {name!r}; known: {', '.join(T5_ENCODERS)}")
-    return TextConfig(id, name, s.take("max_length", int), dict(t5))
-
-
-def _read_audio(id: str, s: Section) -> AudioConfig:
-    return AudioConfig(id, s.take("sample_rate", int), _read_autoencoder(s.section("pretransform_config")))
-
-
-CONDITIONERS: dict[str, Callable[[str, Section], ConditionerConfig]] = {
-    "clip": _read_video,
-    "t5": _read_text,
-    "audio_autoencoder": _read_audio,
-}
-
-
-def _read_dit(s: Section) -> DiTConfig:
-    s.ignore("video_fps", "condition_mask_type")
-    config = DiTConfig(
-        io_channels=s.take("io_channels", int),
-        embed_dim=s.take("embed_dim", int),
-        depth=s.take("depth", int),
-        num_heads=s.take("num_heads", int),
-        cond_token_dim=s.take("cond_token_dim", int),
-        global_cond_dim=s.take("global_cond_dim", int),
-        project_cond_tokens=s.take("project_cond_tokens", bool),
-        transformer_type=s.choice("transformer_type", ("continuous_transformer",)),
-    )
-    if config.embed_dim % config.num_heads or config.context_dim % config.head_dim:
-        raise ConfigError(
-            f"{s.path}: widths {config.embed_dim} and {config.context_dim} do not divide into {config.num_heads} heads"
-        )
-    return config
-
-
-BACKBONES = {"dit": _read_dit}
-
-
-def parse_config(data: Any, path: str = "config") -> ModelConfig:
+def parse_config(data: Any, path: str = "config") -> Model:
     """The model described by a parsed config.json. Raises ConfigError naming the key and what is wrong."""
+    from . import register_all
+    from .autoencoder import read_autoencoder
+
+    register_all()
     with Section(data, path) as top:
         top.choice("model_type", ("diffusion_cond",))
         top.ignore("training", "dataset")
+        training = top.data.get("training")
+        training = training if isinstance(training, Mapping) else {}
+        channels = top.take("audio_channels", int)
+        if channels != 2:
+            raise ConfigError(f"{top.path}.audio_channels: {channels} is not supported, only 2 (stereo)")
         with top.section("model") as model:
-            conditioners = []
-            with model.section("conditioning") as conditioning:
-                cond_dim = conditioning.take("cond_dim", int)
-                for i, entry in enumerate(conditioning.take("configs", list)):
-                    with Section(entry, f"{conditioning.path}.configs[{i}]") as s:
-                        kind, id = s.choice("type", CONDITIONERS), s.take("id", str)
-                        with s.section("config") as inner:
-                            conditioners.append(CONDITIONERS[kind](id, inner))
-            with model.section("diffusion") as diffusion:
-                backbone = diffusion.choice("type", BACKBONES)
-                objective = diffusion.choice("diffusion_objective", ("v", "rectified_flow"), "v")
-                ids = tuple(diffusion.take("cross_attention_cond_ids", list))
-                if diffusion.take("global_cond_ids", list, []):
-                    raise ConfigError(f"{diffusion.path}.global_cond_ids: only an empty list is supported")
-                with diffusion.section("config") as s:
-                    dit = BACKBONES[backbone](s)
-            autoencoder = _read_autoencoder(model.section("pretransform"))
-            if model.take("io_channels", int) != autoencoder.latent_dim:
+            autoencoder, ratio, latent_channels = read_autoencoder(model.section("pretransform"))
+            if model.take("io_channels", int) != latent_channels:
                 raise ConfigError(f"{model.path}.io_channels differs from the autoencoder's latent_dim")
-        config = ModelConfig(
-            sample_rate=top.take("sample_rate", int),
-            sample_size=top.take("sample_size", int),
-            video_fps=top.take("video_fps", int),
-            audio_channels=top.take("audio_channels", int),
-            autoencoder=autoencoder,
-            conditioners=tuple(conditioners),
-            cond_dim=cond_dim,
-            cross_attention_cond_ids=ids,
-            dit=dit,
-            objective=objective,
-        )
-    if sorted(ids) != sorted(c.id for c in conditioners):
-        raise ConfigError(f"{path}: cross_attention_cond_ids {list(ids)} are not the ids of the conditioners")
-    return config
+            timing = Timing(
+                sample_rate=top.number("sample_rate", 1000, 1_000_000),
+                sample_size=top.number("sample_size", 1, 1 << 32),
+                downsampling_ratio=ratio,
+                video_fps=top.number("video_fps", 1, 1000),
+                prompt_seconds=top.number("conditioning_seconds", 1, 1000, default=10),
+            )
+            if timing.latents < 1:
+                raise ConfigError(f"{top.path}.sample_size: {timing.sample_size} samples are less than one latent")
+            by_id, given = _read_conditioners(model, timing, latent_channels)
+            backbone = _read_backbone(model, by_id, replace(given, training=training))
+            if backbone.length not in (None, timing.latents):
+                raise ConfigError(
+                    f"{top.path}.sample_size: {timing.sample_size} samples are {timing.latents} latents, and the "
+                    f"network makes exactly {backbone.length}"
+                )
+    return Model(
+        timing=timing,
+        channels=latent_channels,
+        conditioners=tuple(by_id.values()),
+        backbone=backbone.part,
+        autoencoder=replace(autoencoder, companions=backbone.autoencoder),
+        recipe=backbone.recipe,
+        length=backbone.length,
+    )
 
 
-def read_config(source: str | Path) -> ModelConfig:
-    """The model described by a config.json file."""
+def _read_conditioners(model: Section, timing: Timing, channels: int) -> tuple[dict[str, Part], Given]:
+    by_id: dict[str, Part] = {}
+    with model.section("conditioning") as conditioning:
+        given = Given(timing, conditioning.number("cond_dim", 1, 1 << 16), channels)
+        for i, entry in enumerate(conditioning.take("configs", list)):
+            with Section(entry, f"{conditioning.path}.configs[{i}]") as s:
+                kind, id = s.choice("type", CONDITIONERS), s.take("id", str)
+                if not id.isidentifier() or id in by_id:
+                    raise ConfigError(f"{s.path}.id: {id!r} is taken or no plain name; give each conditioner its own")
+                with s.section("config") as inner:
+                    part = CONDITIONERS[kind](inner, id, given)
+                if part.condition is None or part.condition.width != given.width:
+                    width = part.condition and part.condition.width
+                    raise ConfigError(f"{s.path}: gives tokens {width} wide, cond_dim is {given.width}")
+                if part.name in (other.name for other in by_id.values()):
+                    raise ConfigError(f"{s.path}: is a second conditioner of {part.name}; only one can be used")
+                by_id[id] = part
+    return by_id, given
+
+
+def _read_backbone(model: Section, by_id: dict[str, Part], given: Given) -> Backbone:
+    with model.section("diffusion") as diffusion:
+        kind = diffusion.choice("type", BACKBONES)
+        ids = diffusion.take("cross_attention_cond_ids", list)
+        if not all(isinstance(id, str) for id in ids) or sorted(ids) != sorted(by_id):
+            raise ConfigError(
+                f"{diffusion.path}.cross_attention_cond_ids: {ids} are not the ids of the conditioners, {list(by_id)}"
+            )
+        if diffusion.take("global_cond_ids", list, []):
+            raise ConfigError(f"{diffusion.path}.global_cond_ids: only an empty list is supported")
+        return BACKBONES[kind](diffusion, tuple(by_id[id] for id in ids), given)
+
+
+def read_config(source: str | Path) -> Model:
+    """The model described by a config.json file. Raises ConfigError."""
+    path = Path(source)
     try:
-        data = json.loads(Path(source).read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
+        if not path.is_file():
+            raise ConfigError(f"{source}: no such file. Give the model's config.json.")
+        if path.stat().st_size > LARGEST_FILE:
+            raise ConfigError(f"{source}: is too large for a config. Use the model's config.json.")
+        data = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError) as error:
+        if isinstance(error, ConfigError):
+            raise
         raise ConfigError(f"{source}: not readable as JSON ({error}). Use the model's config.json.") from error
-    return parse_config(data, Path(source).name)
+    return parse_config(data, path.name)

@@ -1,4 +1,4 @@
-"""The demo model: the released architecture at a tiny size with random weights made on the spot. Its sound is noise."""
+"""Demo models: each released architecture at a tiny size with random weights made on the spot. Their sound is noise."""
 
 from __future__ import annotations
 
@@ -11,40 +11,64 @@ import torch
 from torch import Tensor
 
 from .audiox import BASE_CONFIG
-from .config import ModelConfig, TextConfig, parse_config
+from .maf import MAF_CONFIG
+from .mmdit import MMDIT_CONFIG
+from .parts import Member
+from .turbo import TURBO_CONFIG
 
 NAME = "demo"
-NOTICE = "demo: random weights, so the sound is noise; it shows that everything runs."
+NOISE = "random weights, so the sound is noise; it shows that everything runs."
+VISION = {
+    "hidden_size": 768,
+    "intermediate_size": 64,
+    "num_hidden_layers": 1,
+    "num_attention_heads": 12,
+    "image_size": 224,
+    "patch_size": 32,
+    "projection_dim": 512,
+}
+T5 = {
+    "d_model": 768,
+    "d_kv": 64,
+    "d_ff": 64,
+    "num_layers": 2,
+    "num_heads": 12,
+    "vocab_size": 512,
+    "feed_forward_proj": "relu",
+}
+# Features of motion are as wide as tokens; a single block is enough to wait for.
+SYNCHFORMER = {"width": 768, "depth": 1, "heads": 12}
+GATE = {"num_experts_per_modality": 4, "num_heads": 24, "num_fusion_layers": 2}
+# The sizes of a backbone of each type.
+NETWORKS: dict[str, dict[str, int]] = {
+    "dit": {"embed_dim": 768, "depth": 2, "num_heads": 12, "global_cond_dim": 768},
+    "mmdit": {"embed_dim": 96, "depth": 2, "num_heads": 8},
+}
 
 
-def demo_config() -> ModelConfig:
-    """The released configuration with few and narrow layers; widths of tokens and latents are the real ones."""
-    data: dict[str, Any] = copy.deepcopy(BASE_CONFIG)
+def small(config: dict[str, Any]) -> dict[str, Any]:
+    """A released configuration with few and narrow layers; widths of tokens and latents are the real ones."""
+    data = copy.deepcopy(config)
     model = data["model"]
-    video, text, audio = (c["config"] for c in model["conditioning"]["configs"])
-    for autoencoder in (model["pretransform"], audio["pretransform_config"]):
+    parts = [c["config"] for c in model["conditioning"]["configs"]]
+    for autoencoder in (
+        model["pretransform"],
+        *(p["pretransform_config"] for p in parts if "pretransform_config" in p),
+    ):
         for half in ("encoder", "decoder"):
             autoencoder["config"][half]["config"]["channels"] = 8
-    video["clip_vision_config"] = {
-        "hidden_size": 768,
-        "intermediate_size": 64,
-        "num_hidden_layers": 1,
-        "num_attention_heads": 12,
-        "image_size": 224,
-        "patch_size": 32,
-        "projection_dim": 512,
-    }
-    text["t5_config"] = {
-        "d_model": 768,
-        "d_kv": 64,
-        "d_ff": 64,
-        "num_layers": 2,
-        "num_heads": 12,
-        "vocab_size": 512,
-        "feed_forward_proj": "relu",
-    }
-    model["diffusion"]["config"].update(embed_dim=768, depth=2, num_heads=12, global_cond_dim=768)
-    return parse_config(data, NAME)
+    for entry, part in zip(model["conditioning"]["configs"], parts, strict=True):
+        if "clip_model_name" in part:
+            part["clip_vision_config"] = dict(VISION)
+        if "sync" in entry["type"]:
+            part["synchformer_config"] = dict(SYNCHFORMER)
+        if "t5_model_name" in part:
+            part["t5_config"] = dict(T5)
+    diffusion = model["diffusion"]
+    if diffusion.get("gate"):
+        diffusion["gate_type_config"] = dict(GATE)
+    diffusion["config"] |= NETWORKS[diffusion["type"]]
+    return data
 
 
 def random_weight(key: str, shape: tuple[int, ...]) -> Tensor:
@@ -64,17 +88,9 @@ def random_weight(key: str, shape: tuple[int, ...]) -> Tensor:
     return 0.1 * noise
 
 
-def demo_tensors(config: ModelConfig) -> dict[str, Tensor]:
-    """A checkpoint in the released layout for demo_config(), the same on every machine."""
-    from ..weights.load import expected_keys
-
-    return {key: random_weight(key, shape) for key, shape in expected_keys(config).items()}
-
-
-def demo_text_tensors(config: ModelConfig) -> dict[str, Tensor]:
-    """A T5 encoder's file for demo_config()."""
-    from ..networks.t5 import TextEncoder
-
-    encoder = TextEncoder(config.conditioner(TextConfig), device="meta")
-    keys = {k: tuple(v.shape) for k, v in encoder.t5.state_dict().items() if "embed_tokens" not in k}
-    return {key: random_weight("t5." + key, shape) for key, shape in keys.items()}
+MEMBERS = (
+    Member(NAME, small(BASE_CONFIG)),
+    Member("demo-maf", small(MAF_CONFIG)),
+    Member("demo-mmdit", small(MMDIT_CONFIG)),
+    Member("demo-turbo", small(TURBO_CONFIG)),
+)

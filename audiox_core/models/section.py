@@ -35,15 +35,48 @@ class Section:
         self.left.discard(key)
         value: Any = self.data[key]
         if not isinstance(value, kind) or (kind is int and (isinstance(value, bool) or value < 1)):
-            wanted = "a positive integer" if kind is int else kind.__name__
+            wanted = "a positive integer" if kind is int else getattr(kind, "__name__", "a number")
             raise ConfigError(f"{self.path}.{key}: expected {wanted}, got {value!r}")
         return value
 
-    def numbers(self, key: str) -> tuple[int, ...]:
+    def number(self, key: str, low: int, high: int, default: int | None = None) -> int:
+        """A whole number within bounds."""
+        value = self.take(key, int, default)
+        if not low <= value <= high:
+            raise ConfigError(f"{self.path}.{key}: {value} is out of range; {low} to {high} is supported")
+        return value
+
+    def numbers(self, key: str, low: int, high: int) -> tuple[int, ...]:
+        """One to a dozen whole numbers within bounds."""
         values = self.take(key, list)
-        if not values or any(not isinstance(v, int) or isinstance(v, bool) or v < 1 for v in values):
-            raise ConfigError(f"{self.path}.{key}: expected positive integers, got {values!r}")
+        if not 1 <= len(values) <= 12 or any(type(v) is not int or not low <= v <= high for v in values):
+            raise ConfigError(
+                f"{self.path}.{key}: expected up to 12 whole numbers from {low} to {high}, got {values!r}"
+            )
         return tuple(values)
+
+    def sizes(self, key: str, defaults: Mapping[str, Any], largest: int) -> dict[str, Any] | None:
+        """The arguments of a library's configuration: those of `defaults` and no others, positive and not too large.
+
+        None where the key is absent. Words must be the default's: a library may take them for things to fetch or run.
+        """
+        if key not in self.data:
+            return None
+        with self.section(key) as inner:
+            found: dict[str, Any] = {}
+            for name, default in defaults.items():
+                if isinstance(default, str):
+                    found[name] = inner.choice(name, (default,), default)
+                else:
+                    found[name] = inner.number(name, 1, largest, default)
+        return found
+
+    def share(self, key: str, default: float = 0.0) -> float:
+        """A number in 0..1."""
+        value = self.take(key, (int, float), default)
+        if isinstance(value, bool) or not 0 <= value <= 1:
+            raise ConfigError(f"{self.path}.{key}: expected a number from 0 to 1, got {value!r}")
+        return float(value)
 
     def choice(self, key: str, valid: Mapping[str, Any] | tuple[str, ...], default: str | None = None) -> str:
         value = self.take(key, str, default)

@@ -7,6 +7,9 @@ from dataclasses import dataclass
 
 from ..errors import InputError
 
+# Of every released member: its latents' channels, and a prompt's tokens, of which hosts make null conditions.
+CHANNELS, NULL_SHAPE = 64, (1, 128, 768)
+
 
 @dataclass(frozen=True)
 class Timing:

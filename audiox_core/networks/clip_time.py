@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from ..errors import InputError
-from ..models.config import VideoConfig
 from .layers import Attention, torch_attention
 from .ops import operations as default_operations
 
@@ -82,14 +81,16 @@ class TemporalTransformer(nn.Module):
 class VideoEncoder(nn.Module):
     """Frames to condition tokens. Purely black items count as "no video" and give the learned empty feature.
 
-    Module names are the released keys'.
+    vision holds the arguments of transformers.CLIPVisionConfig. Module names are the released keys'. CLIP's layers
+    are transformers' own and don't cast: they are kept in what they compute in.
     """
 
     def __init__(
         self,
-        config: VideoConfig,
+        vision: Mapping[str, Any],
         *,
         dtype: torch.dtype | None = None,
+        compute_dtype: torch.dtype | None = None,
         device: Any = None,
         operations: Any = default_operations,
         attention: Attention = torch_attention,
@@ -98,12 +99,16 @@ class VideoEncoder(nn.Module):
         from transformers import CLIPVisionConfig, CLIPVisionModelWithProjection
 
         kw: dict[str, Any] = {"dtype": dtype, "device": device}
-        vision = CLIPVisionConfig(**config.vision)
-        width = vision.hidden_size
-        patches = (vision.image_size // vision.patch_size) ** 2 + 1
-        self.config, self.size = config, vision.image_size
+        config = CLIPVisionConfig(**vision)
+        width = config.hidden_size
+        patches = (config.image_size // config.patch_size) ** 2 + 1
+        self.size = config.image_size
+        self.compute_dtype = compute_dtype or dtype or torch.get_default_dtype()
         with torch.device(device or "cpu"):
-            clip = CLIPVisionModelWithProjection(vision).to(dtype or torch.get_default_dtype()).eval()
+            clip = CLIPVisionModelWithProjection(config).to(self.compute_dtype).eval()
+        # Its last norm and projection serve a pooled answer that nobody reads.
+        clip.vision_model.post_layernorm = nn.Identity()
+        clip.visual_projection = nn.Identity()
         self.visual_encoder_model = clip
         self.Temp_pos_embedding = nn.Parameter(torch.empty(1, FRAMES, width, **kw))
         self.Temp_transformer = TemporalTransformer(width, attention, operations, **kw)
@@ -112,11 +117,9 @@ class VideoEncoder(nn.Module):
 
     def clip(self, frames: Tensor) -> Tensor:
         """Pixels (n, 3, 224, 224) in 0..255 -> CLIP's last hidden states (n, 50, D), before its post-norm."""
-        vision = self.visual_encoder_model.vision_model
-        like = vision.embeddings.class_embedding
-        mean, std = (torch.tensor(v, device=like.device)[:, None, None] for v in (CLIP_MEAN, CLIP_STD))
-        pixels = ((frames.to(like.device).float() / 255.0 - mean) / std).to(like.dtype)
-        return vision(pixel_values=pixels).last_hidden_state
+        mean, std = (torch.tensor(v, device=frames.device)[:, None, None] for v in (CLIP_MEAN, CLIP_STD))
+        pixels = ((frames.float() / 255.0 - mean) / std).to(self.compute_dtype)
+        return self.visual_encoder_model.vision_model(pixel_values=pixels).last_hidden_state
 
     def temporal(self, hidden: Tensor) -> Tensor:
         """CLIP states (B, F, 50, D) -> the same, mixed along time at each of the 50 positions."""

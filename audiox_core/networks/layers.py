@@ -38,27 +38,27 @@ def rotary_table(length: int, dims: int, device: torch.device) -> Rotary:
 
 def rotate(x: Tensor, rotary: Rotary) -> Tensor:
     """Rotates the first dims of (..., L, d), first half against second half; the others pass unchanged."""
-    cos, sin = rotary
-    half = cos.shape[-1]
-    a, b = x[..., :half].float(), x[..., half : 2 * half].float()
-    rotated = torch.cat([a * cos - b * sin, b * cos + a * sin], dim=-1)
-    return torch.cat([rotated.to(x.dtype), x[..., 2 * half :]], dim=-1)
+    half = rotary[0].shape[-1]
+    pair = x[..., : 2 * half].unflatten(-1, (2, half))  # (..., L, 2, half)
+    # Times float32 tables: half precision is multiplied in float32, without casting it before.
+    (a_cos, b_cos), (a_sin, b_sin) = ((pair * table[:, None]).unbind(-2) for table in rotary)
+    return torch.cat([(a_cos - b_sin).to(x.dtype), (b_cos + a_sin).to(x.dtype), x[..., 2 * half :]], dim=-1)
 
 
 class SelfAttention(nn.Module):
     """Multi-head self-attention with rotary positions, without biases."""
 
-    def __init__(self, width: int, heads: int, attention: Attention, operations: Any, **kw: Any):
+    def __init__(self, width: int, heads: int, operations: Any, **kw: Any):
         super().__init__()
-        self.heads, self.attention = heads, attention
+        self.heads = heads
         self.to_qkv = operations.Linear(width, 3 * width, bias=False, **kw)
         self.to_out = operations.Linear(width, width, bias=False, **kw)
 
-    def forward(self, x: Tensor, rotary: Rotary) -> Tensor:
+    def forward(self, x: Tensor, rotary: Rotary, attention: Attention) -> Tensor:
         b, n, width = x.shape
         qkv = self.to_qkv(x).view(b, n, 3, self.heads, -1).permute(2, 0, 3, 1, 4)  # (3, B, H, L, d)
         q, k = rotate(qkv[:2], rotary)
-        out = self.attention(q, k, qkv[2])
+        out = attention(q, k, qkv[2])
         return self.to_out(out.transpose(1, 2).reshape(b, n, width))
 
 
@@ -73,13 +73,12 @@ class CrossAttention(nn.Module):
         width: int,
         context_width: int,
         heads: int,
-        attention: Attention,
         operations: Any,
         compute: torch.dtype,
         **kw: Any,
     ):
         super().__init__()
-        self.heads, self.head_dim, self.attention = heads, width // heads, attention
+        self.heads, self.head_dim = heads, width // heads
         # What the condition says passes through these two, and guidance multiplies their errors: never 8 bits.
         said = {**kw, "dtype": compute} if kw["dtype"] and kw["dtype"].itemsize == 1 else kw
         self.to_q = operations.Linear(width, width, bias=False, **kw)
@@ -91,9 +90,9 @@ class CrossAttention(nn.Module):
         k, v = self.to_kv(context).unflatten(-1, (2, -1, self.head_dim)).permute(2, 0, 3, 1, 4)
         return k, v
 
-    def forward(self, x: Tensor, k: Tensor, v: Tensor) -> Tensor:
+    def forward(self, x: Tensor, k: Tensor, v: Tensor, attention: Attention) -> Tensor:
         q = self.to_q(x).unflatten(-1, (self.heads, self.head_dim)).transpose(1, 2)  # (B, H, L, d)
-        out = self.attention(q, k.expand(x.shape[0], -1, -1, -1), v.expand(x.shape[0], -1, -1, -1))
+        out = attention(q, k.expand(x.shape[0], -1, -1, -1), v.expand(x.shape[0], -1, -1, -1))
         return self.to_out(out.transpose(1, 2).flatten(2))
 
 

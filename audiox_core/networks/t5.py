@@ -11,7 +11,6 @@ import torch
 from torch import Tensor, nn
 
 from ..errors import InputError
-from ..models.config import TextConfig
 
 log = logging.getLogger("audiox")
 
@@ -25,19 +24,40 @@ class Tokenizer(Protocol):
 
 
 class TextEncoder(nn.Module):
-    """Wraps transformers.T5EncoderModel; its answers are the text's condition tokens."""
+    """Wraps transformers.T5EncoderModel; its answers are the text's condition tokens.
 
-    def __init__(self, config: TextConfig, *, dtype: torch.dtype | None = None, device: Any = None):
+    t5 holds the arguments of transformers.T5Config. The layers are transformers' own and don't cast: they are kept in
+    what they compute in, and operations are not used.
+    """
+
+    def __init__(
+        self,
+        t5: Mapping[str, Any],
+        max_length: int,
+        *,
+        dtype: torch.dtype | None = None,
+        compute_dtype: torch.dtype | None = None,
+        device: Any = None,
+        operations: Any = None,
+    ):
         super().__init__()
         from transformers import T5Config, T5EncoderModel
 
-        self.config = config
+        self.max_length = max_length
         with torch.device(device or "cpu"):
-            self.t5 = T5EncoderModel(T5Config(**config.t5)).to(dtype or torch.get_default_dtype()).eval()
+            kept = compute_dtype or dtype or torch.get_default_dtype()
+            self.t5 = T5EncoderModel(T5Config(**t5)).to(kept).eval()
 
-    def forward(self, ids: list[list[int]]) -> Tensor:
-        """Token ids of each prompt (at most max_length) -> tokens (B, max_length, D), zeros after the end."""
-        device, length = self.t5.shared.weight.device, self.config.max_length
+    def tie(self) -> None:
+        """Makes the two names of the embedding one parameter, so that moving the encoder keeps one copy."""
+        self.t5.encoder.embed_tokens.weight = self.t5.shared.weight
+
+    def forward(self, ids: list[list[int]], device: torch.device | None = None) -> Tensor:
+        """Token ids of each prompt (at most max_length) -> tokens (B, max_length, D), zeros after the end.
+
+        Ids are Python's, so `device` says where to compute (the weights' own unless given).
+        """
+        device, length = device or self.t5.shared.weight.device, self.max_length
         if any(not row or len(row) > length for row in ids):
             raise InputError(f"text: {[len(row) for row in ids]} tokens; each prompt needs 1 to {length}")
         padded = torch.zeros(len(ids), length, dtype=torch.long, device=device)
@@ -91,10 +111,13 @@ class ByteTokenizer:
         return bytes(i - 3 for i in ids if i >= 3).decode("utf-8", errors="replace")
 
 
-def text_keys(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """A T5 file's tensors under T5EncoderModel's names: decoder keys dropped, the shared embedding named twice."""
-    shared = state.get("shared.weight", state.get("encoder.embed_tokens.weight"))
-    kept = {k: v for k, v in state.items() if k.startswith("encoder.")}
-    if shared is not None:
-        kept["shared.weight"] = kept["encoder.embed_tokens.weight"] = shared
-    return kept
+def encoder_tensors(state: Mapping[str, Tensor]) -> dict[str, str]:
+    """Which tensors of a T5 file its encoder needs, (our name: the file's own); a decoder is left aside.
+
+    The embedding has two names, one of which every file has. What is no part of a T5 stays, to be refused.
+    """
+    found = {key: key for key in state if not key.startswith(("decoder.", "lm_head.", "spiece_model"))}
+    alias = found.pop("encoder.embed_tokens.weight", None)
+    if alias is not None:
+        found.setdefault("shared.weight", alias)
+    return found

@@ -11,6 +11,10 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import InputError, ModelNotFound, nearest
+from ..models import members
+from ..models.config import LARGEST_FILE
+from ..models.parts import Companion
+from ..sampling.schedules import shown
 from .download import OnDownload, Released, download_file
 
 log = logging.getLogger("audiox")
@@ -18,28 +22,7 @@ log = logging.getLogger("audiox")
 SUFFIXES = (".safetensors", ".ckpt", ".pt", ".pth")
 MODELS_VARIABLE = "AUDIOX_MODELS"
 LOCAL_FOLDER = Path("models/audiox")
-TOKENIZER_FILE = "tokenizer.json"
-
-
-RELEASED = {
-    "AudioX": Released(
-        name="AudioX",
-        repo="HKUSTAudio/AudioX",
-        revision="3d49eff6430b739ba5a28357b1a0eedd843e6711",
-        files=("config.json", "model.ckpt"),
-        licence="The weights are licensed CC-BY-NC 4.0 (no commercial use), and the model is watermarked.",
-    )
-}
-TEXT_ENCODERS = {
-    "t5-base": Released(
-        name="t5-base",
-        repo="google-t5/t5-base",
-        revision="a9723ea7f1b39c1eae772870f3b547bf6ef7e6c1",
-        files=(TOKENIZER_FILE, "model.safetensors"),
-        licence="The weights are licensed Apache 2.0.",
-        repo_aliases=("t5-base",),
-    )
-}
+TOKENIZER_FILE, CONFIG_FILE = "tokenizer.json", "config.json"
 
 
 @dataclass(frozen=True)
@@ -49,15 +32,16 @@ class ModelFiles:
     name: str
     checkpoint: Path
     config: Path | None
+    released: Released | None = None  # the published model that was asked for
 
 
 @dataclass(frozen=True)
-class TextEncoderFiles:
-    """A T5 weights file and the folder that holds its tokenizer.json."""
+class CompanionFiles:
+    """A weights file that lies beside a checkpoint, and the folder of its tokenizer.json if it has one."""
 
     name: str
     weights: Path
-    tokenizer_folder: Path
+    tokenizer_folder: Path | None
 
 
 def model_folders(models_dirs: Iterable[str | Path] = ()) -> list[Path]:
@@ -81,60 +65,77 @@ def find_model(
     downloaded into the first of models_dirs or of $AUDIOX_MODELS, or into the user's cache. Raises InputError
     for an unknown name, and ModelNotFound (which files, where they go) when they can't be had.
     """
-    released = _released(name, RELEASED)
-    if released is None and _is_path(name):
+    by_name = {m.released.name: m for m in members().values() if m.released is not None}
+    released = _released(name, {key: m.released for key, m in by_name.items() if m.released is not None})
+    folders, possible = model_folders(models_dirs), _possible("model", name)
+    if released is None and possible and _is_path(name):
         return _model_at(Path(name).expanduser())
-    folders = model_folders(models_dirs)
     names = _spellings(released) if released else [str(name)]
-    checkpoint = _in_folders(folders, names, bare=released is not None)
+    published = by_name[released.name].weights if released else ""
+    usual = ["model", published, Path(published).name] if released else ["model"]
+    # A bare model.safetensors is taken for the model that is meant when nobody names one.
+    loose = [*names, "model"] if released is not None and released.name == next(iter(by_name)) else names
+    checkpoint = _in_folders(folders, names, loose, usual) if possible else None
     if checkpoint is not None:
-        return ModelFiles(released.name if released else str(name), checkpoint, _config_beside(checkpoint))
+        return ModelFiles(released.name if released else str(name), checkpoint, config_beside(checkpoint), released)
     if released is None:
-        if Path(name).exists():
+        if possible and Path(name).exists():
             return _model_at(Path(name))
         local = sorted({p.stem for folder in folders for p in _weights(folder)})
         raise InputError(
-            f"model: unknown name {str(name)!r}.{nearest(str(name), [*RELEASED, 'demo', *local])} "
+            f"model: unknown name {shown(str(name))}.{nearest(str(name)[:100], [*members(), *local])} "
             "Or give the path of a .safetensors or .ckpt file."
         )
-    cached = _cached(released, "model.ckpt")
+    cached = _cached(released, published)
     if cached is not None:
-        return ModelFiles(released.name, cached, _cached(released, "config.json"))
+        return ModelFiles(released.name, cached, _cached(released, CONFIG_FILE), released)
     files = _fetch(released, released.files, folders, models_dirs, download, on_progress)
-    return ModelFiles(released.name, files["model.ckpt"], files["config.json"])
+    return ModelFiles(released.name, files[published], files.get(CONFIG_FILE), released)
 
 
-def find_text_encoder(
-    name: str | Path = "t5-base",
+def find_companion(
+    companion: Companion,
+    path: str | Path | None = None,
     *,
     tokenizer: str | Path | None = None,
     models_dirs: Sequence[str | Path] = (),
+    beside: Path | None = None,
     download: bool = True,
     on_progress: OnDownload | None = None,
-) -> TextEncoderFiles:
-    """The files of a text encoder: "t5-base", or its weights' path (such as ComfyUI's t5_base.safetensors).
+) -> CompanionFiles:
+    """The files of what a model needs beside its checkpoint: found by the published name, or the weights at a path.
 
-    tokenizer is a tokenizer.json or its folder. Without one it is looked for beside the weights (there, in
-    t5_base_tokenizer/ or in NAME_tokenizer/), then where models are, then downloaded. Else as find_model.
+    beside is the checkpoint's folder, which is looked into first, then the one above it. tokenizer is a tokenizer.json
+    or its folder; without one it is looked for beside the weights (there, in t5_base_tokenizer/ or in
+    NAME_tokenizer/), then where models are, then downloaded. Else as find_model.
     """
-    released = _released(name, TEXT_ENCODERS)
-    folders = model_folders(models_dirs)
+    released = companion.released
+    folders, possible = model_folders(models_dirs), path is None or _possible(companion.label, path)
     weights: Path | None
-    if released is not None:
-        weights = _in_folders(folders, _spellings(released), bare=False)
-        weights = weights or _cached(released, "model.safetensors")
-    elif _is_path(name) or Path(name).exists():
-        released = TEXT_ENCODERS["t5-base"]
-        weights = _weights_at(Path(name).expanduser())
+    if path is None or _released(path, {released.name: released}) is not None:
+        places = [*([beside, beside.parent] if beside is not None else []), *folders]
+        own = [released.name, released.name.lower(), released.name.replace("-", "_"), *companion.names]
+        names = [*own, *_spellings(released), released.repo.split("/")[-1]]
+        nested = [place / companion.weights for place in places if "/" in companion.weights]
+        weights = next((file for file in nested if file.is_file()), None)
+        weights = weights or _in_folders(places, names, own, [companion.weights, Path(companion.weights).name])
+        weights = weights or _cached(released, companion.weights)
+    elif possible and (_is_path(path) or Path(path).exists()):
+        weights = _weights_at(Path(path).expanduser())
     else:
         raise InputError(
-            f"text encoder: unknown name {str(name)!r}.{nearest(str(name), list(TEXT_ENCODERS))} "
+            f"{companion.label}: unknown name {shown(str(path))}.{nearest(str(path)[:100], [released.name])} "
             "Or give the path of a .safetensors file."
         )
-    found = _given_tokenizer(tokenizer) if tokenizer else _find_tokenizer(weights, released, folders)
-    missing = [f for f, have in ((TOKENIZER_FILE, found), ("model.safetensors", weights)) if have is None]
+    wanted = {companion.weights: weights}
+    found: Path | None = None
+    if TOKENIZER_FILE in released.files:
+        found = _given_tokenizer(tokenizer) if tokenizer else _find_tokenizer(weights, released, folders)
+        wanted = {TOKENIZER_FILE: found, **wanted}
+    missing = [file for file, have in wanted.items() if have is None]
     files = _fetch(released, missing, folders, models_dirs, download, on_progress) if missing else {}
-    return TextEncoderFiles(released.name, weights or files["model.safetensors"], found or files[TOKENIZER_FILE].parent)
+    folder = files[TOKENIZER_FILE].parent if TOKENIZER_FILE in files else found
+    return CompanionFiles(released.name, weights or files[companion.weights], folder)
 
 
 def _released(name: str | Path, table: Mapping[str, Released]) -> Released | None:
@@ -145,6 +146,19 @@ def _released(name: str | Path, table: Mapping[str, Released]) -> Released | Non
 def _spellings(released: Released) -> list[str]:
     name = released.name
     return list(dict.fromkeys([name, name.lower(), name.replace("-", "_"), released.repo]))
+
+
+def _possible(what: str, name: str | Path) -> bool:
+    """Whether a file could have this name. Raises InputError for what is no name at all."""
+    if not isinstance(name, str | os.PathLike):
+        raise InputError(f"{what}: expected a name or a path, got {type(name).__name__}")
+    try:
+        Path(name).expanduser().exists()
+    except PermissionError as error:
+        raise ModelNotFound(f"{name}: can't be looked at ({error.strerror}). Mend its permissions.") from error
+    except (OSError, ValueError, RuntimeError):  # too long, a null byte, nobody's home
+        return False
+    return bool(str(name)) and "\0" not in str(name)
 
 
 def _is_path(name: str | Path) -> bool:
@@ -161,17 +175,22 @@ def _weights(folder: Path) -> list[Path]:
     return sorted(files, key=lambda p: SUFFIXES.index(p.suffix))
 
 
-def _in_folders(folders: list[Path], names: list[str], *, bare: bool) -> Path | None:
-    """NAME/model.safetensors (or .ckpt) or NAME.safetensors in a folder; bare: also model.safetensors."""
+def _in_folders(
+    folders: Iterable[Path], names: Iterable[str], stems: Iterable[str], usual: Iterable[str]
+) -> Path | None:
+    """A weights file: a usual one in a folder NAME of one of these, or right in one of these as STEM.safetensors.
+
+    usual are paths in NAME, without their endings or as they were published; any format of them will do.
+    """
+    loose = [stem.lower() for stem in stems]
     for folder in folders:
-        for name in names:
-            inside = [p for p in _weights(folder / name) if p.stem == "model"]
-            if inside:
-                return inside[0]
-        stems = [*(name.lower() for name in names), *(["model"] if bare else [])]
-        for found in _weights(folder):
-            if found.stem.lower() in stems:
-                return found
+        for place in (folder / name / path for name in names for path in usual):
+            found = [file for file in _weights(place.parent) if file.stem == place.stem]
+            if found or place.is_file():
+                return [*found, place][0]
+        for file in _weights(folder):
+            if file.stem.lower() in loose:
+                return file
     return None
 
 
@@ -181,7 +200,9 @@ def _weights_at(path: Path) -> Path:
     if not path.exists():
         raise ModelNotFound(f"{path}: no such file or folder. Check the path.")
     found = _weights(path)
-    usual = [p for p in found if p.stem == "model"] or (found if len(found) == 1 else [])
+    usual = [p for p in found if p.stem == "model"]
+    usual = usual or [p for m in members().values() if m.released and (p := path / m.weights).is_file()]
+    usual = usual or (found if len(found) == 1 else [])
     if not usual:
         names = ", ".join(p.name for p in found) or "no .safetensors or .ckpt file"
         raise ModelNotFound(f"{path}: holds {names}. Give the path of one weights file.")
@@ -191,24 +212,33 @@ def _weights_at(path: Path) -> Path:
 def _model_at(path: Path) -> ModelFiles:
     checkpoint = _weights_at(path)
     name = checkpoint.stem if path.is_file() else path.resolve().name
-    return ModelFiles(name, checkpoint, _config_beside(checkpoint))
+    return ModelFiles(name, checkpoint, config_beside(checkpoint))
 
 
-def _config_beside(checkpoint: Path) -> Path | None:
-    """NAME.json, or a config.json that describes a model of this kind (in a shared folder it may be any)."""
-    own, shared = checkpoint.with_suffix(".json"), checkpoint.with_name("config.json")
+def config_beside(checkpoint: Path) -> Path | None:
+    """NAME.json, or a config.json that describes a model of this kind (in a shared folder it may be any).
+
+    It may lie in the folder above, as where a published checkpoint has a folder of its own.
+    """
+    own = checkpoint.with_suffix(".json")
     if own.is_file():
         return own
-    if not shared.is_file():
-        return None
+    beside, above = (folder / CONFIG_FILE for folder in (checkpoint.parent, checkpoint.parent.parent))
+    return next((file for file in (beside, above) if file.is_file() and _describes_a_model(file, file == beside)), None)
+
+
+def _describes_a_model(config: Path, readable: bool) -> bool:
+    """Whether a config.json is one of a model; readable: also one that can't be read, which will say what is wrong."""
     try:
-        data = json.loads(shared.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return shared  # reading it will say what is wrong
+        if config.stat().st_size > LARGEST_FILE:
+            return readable
+        data = json.loads(config.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError):
+        return readable
     if isinstance(data, dict) and {"model_type", "model"} <= data.keys():
-        return shared
-    log.info("%s: describes no AudioX model, so it is not used for %s", shared, checkpoint.name)
-    return None
+        return True
+    log.info("%s: describes no AudioX model, so it is not used", config)
+    return False
 
 
 def _given_tokenizer(path: str | Path) -> Path:

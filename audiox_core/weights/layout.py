@@ -1,141 +1,88 @@
-"""The released checkpoint's layout: every key, its shape and its place; and whether a file fits it."""
+"""The released layout of a model: every key with its shape; and whether a file fits it, or what else it is."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
-from typing import Any, cast
 
-from torch import Tensor, nn
+from torch import Tensor
 
-from ..errors import CheckpointError, InputError, nearest
-from ..models.audiox import BASE_CONFIG
-from ..models.config import AudioConfig, ModelConfig, VideoConfig, parse_config
-from ..networks.audio_prompt import AudioPromptEncoder
-from ..networks.autoencoder import Autoencoder, Decoder
-from ..networks.clip_time import VideoEncoder
-from ..networks.dit import DiffusionTransformer
+from ..errors import CheckpointError
+from ..models import members
+from ..models.config import parse_config
+from ..models.parts import Companion, Member, Model, Part, Slot
+from .names import layout_names
 
-COMPONENTS = ("dit", "autoencoder", "video", "audio")
 SHOWN = 20
 SAME_MODEL = "Use the file and the config.json of the same model."
-# CLIP's last norm and projection serve a pooled answer that nobody reads.
-DEAD_IN_CLIP = (
-    "visual_encoder_model.vision_model.post_layernorm.",
-    "visual_encoder_model.visual_projection.",
-)
-# How many of the base model's keys a file must have, in their shapes, to count as one; AudioX-MAF has 0.7.
+# How many of a model's keys a file must have, in their shapes, to count as one; its nearest kin has 0.7 of the base's.
 ALIKE = 0.9
 
 
-@dataclass(frozen=True)
-class Slot:
-    """One tensor of the released layout."""
-
-    key: str
-    shape: tuple[int, ...]
-    name: str | None  # in our module; None for dead weights; a weight-normed convolution's two keys have the same
+@lru_cache(maxsize=64)
+def slots_of(part: Part) -> tuple[Slot, ...]:
+    """A part's share of the released layout, dead weights included."""
+    return tuple(part.layout(part.build(device="meta")))
 
 
-def build(name: str, config: ModelConfig, **options: Any) -> nn.Module:
-    """A component on the meta device: shapes only, no memory. options: as in its constructor."""
-    kw: dict[str, Any] = {"device": "meta", **options}
-    if name == "dit":
-        return DiffusionTransformer(config.dit, **kw)
-    if name == "autoencoder":
-        return Autoencoder(config.autoencoder, **kw)
-    if name == "video":
-        return VideoEncoder(config.conditioner(VideoConfig), **kw)
-    if name == "audio":
-        return AudioPromptEncoder(config.conditioner(AudioConfig), config.cond_dim, **kw)
-    raise InputError(f"component: unknown name {name!r}.{nearest(name, list(COMPONENTS))}")
+def expected_keys(model: Model) -> dict[str, tuple[int, ...]]:
+    """Every key of a model's checkpoint with its shape; dead weights included, files beside it not."""
+    beside = tuple(companion.prefix for companion in model.companions if not companion.fills)
+    found = {slot.key: slot.shape for part in model.parts.values() for slot in slots_of(part)}
+    return {key: shape for key, shape in found.items() if not key.startswith(beside or ("\0",))}
 
 
-def prefix(name: str, config: ModelConfig) -> str:
-    """What stands before a component's own names in the released keys."""
-    if name == "dit":
-        return "model.model."
-    if name == "autoencoder":
-        return "pretransform.model."
-    id = config.conditioner({"video": VideoConfig, "audio": AudioConfig}[name]).id
-    return f"conditioner.conditioners.{id}."
+def companion_keys(model: Model, prefix: str) -> dict[str, tuple[int, ...]]:
+    """Every key of a file beside the checkpoint, by the file's own names, with its shape."""
+    found = {slot.key: slot.shape for part in model.parts.values() for slot in slots_of(part)}
+    return {key.removeprefix(prefix): shape for key, shape in found.items() if key.startswith(prefix)}
 
 
-def _slots(module: nn.Module, before: str, *, norms: bool = False, weight_norm: bool = False) -> Iterable[Slot]:
-    """The released keys of a module's parameters.
-
-    norms: LayerNorms have gamma and beta. weight_norm: convolutions hold a direction weight_v and a length
-    weight_g over all dimensions but the first (arXiv:1602.07868).
-    """
-    for path, part in module.named_modules():
-        for own, parameter in part.named_parameters(recurse=False):
-            name, shape = f"{path}.{own}" if path else own, tuple(parameter.shape)
-            stem = before + name.removesuffix(own)
-            if norms and isinstance(part, nn.LayerNorm):
-                yield Slot(stem + {"weight": "gamma", "bias": "beta"}[own], shape, name)
-            elif weight_norm and own == "weight" and isinstance(part, nn.Conv1d | nn.ConvTranspose1d):
-                yield Slot(stem + "weight_g", (shape[0], 1, 1), name)
-                yield Slot(stem + "weight_v", shape, name)
-            else:
-                yield Slot(stem + own, shape, name)
+@lru_cache(maxsize=16)
+def _known(name: str) -> Model:
+    return parse_config(members()[name].config, name)
 
 
-def slots(name: str, config: ModelConfig) -> list[Slot]:
-    """A component's part of the released layout, dead weights included."""
-    module, before = build(name, config), prefix(name, config)
-    found = list(_slots(module, before, norms=name == "dit", weight_norm=name in ("autoencoder", "audio")))
-    if name == "dit":
-        width, given = config.dit.embed_dim, config.dit.global_cond_dim
-        rotated = cast(DiffusionTransformer, module).transformer.rotary_dims
-        found += [
-            Slot(f"{before}to_global_embed.0.weight", (width, given), None),  # no condition is global
-            Slot(f"{before}to_global_embed.2.weight", (width, width), None),
-            Slot(f"{before}transformer.rotary_pos_emb.inv_freq", (rotated // 2,), None),
-        ]
-    elif name == "video":
-        found = [Slot(s.key, s.shape, None if s.name and s.name.startswith(DEAD_IN_CLIP) else s.name) for s in found]
-    elif name == "audio":
-        half = config.conditioner(AudioConfig).autoencoder.decoder
-        decoder = Decoder(half, device="meta")  # a prompt is only ever encoded
-        dead = _slots(decoder, f"{before}pretransform.model.decoder.", weight_norm=True)
-        found += [Slot(s.key, s.shape, None) for s in dead]
-    return found
+def lacking(keys: Iterable[str], model: Model) -> list[Companion]:
+    """The files that complete a checkpoint which came without whole parts of the model, such as an autoencoder."""
+    keys = list(keys)
+    return [c for c in model.companions if c.fills and not any(key.startswith(c.prefix) for key in keys)]
 
 
-def expected_keys(config: ModelConfig) -> dict[str, tuple[int, ...]]:
-    """Every key of the released layout with its shape; dead weights included, the text encoder not."""
-    return {s.key: s.shape for name in COMPONENTS for s in slots(name, config)}
+def present_keys(keys: Iterable[str], model: Model) -> dict[str, tuple[int, ...]]:
+    """expected_keys() of a checkpoint with such keys: without the parts that files beside it complete it by."""
+    absent = tuple(companion.prefix for companion in lacking(keys, model))
+    return {key: shape for key, shape in expected_keys(model).items() if not key.startswith(absent or ("\0",))}
 
 
-def base_config() -> ModelConfig:
-    """The released base model's configuration."""
-    return parse_config(BASE_CONFIG, "AudioX")
-
-
-def recognise(tensors: Mapping[str, Tensor]) -> ModelConfig | None:
-    """The base model's configuration if the tensors are (nearly) its, else None."""
-    config = base_config()
-    expected = expected_keys(config)
-    found = sum(key in tensors and tuple(tensors[key].shape) == shape for key, shape in expected.items())
-    return config if found >= ALIKE * len(expected) else None
+def recognise(tensors: Mapping[str, Tensor]) -> list[Member]:
+    """The published models that the tensors are (nearly), told by keys and shapes; most alike first."""
+    alike: list[tuple[float, Member]] = []
+    for member in members().values():
+        if member.released is not None:
+            model = _known(member.name)
+            names = layout_names(tensors, expected_keys(model))
+            known = present_keys(names, model)
+            fitting = sum(key in names and tuple(tensors[names[key]].shape) == known[key] for key in known)
+            alike.append((fitting / len(known), member))
+    best = max((share for share, _ in alike), default=0.0)
+    return [member for share, member in alike if share >= max(ALIKE, best)]
 
 
 def describe(keys: Iterable[str]) -> str | None:
-    """What a file with such keys is, in words, where it is something known that isn't AudioX's base model."""
+    """What a file with such keys is, in words, where it is something known that is no model of the family."""
     keys = set(keys)
 
     def some(*starts: str) -> bool:
         return any(key.startswith(starts) for key in keys)
 
-    if some("maf_block."):
-        if "model.model.transformer.proj_mm_seq_len.weight" in keys:
-            return "These are the weights of AudioX-MAF-MMDiT or AudioX-Turbo, which are not supported yet."
-        return "These are the weights of AudioX-MAF, which is not supported yet."
     if some("encoder.block."):
         return "This is a T5 text encoder, not an AudioX checkpoint."
     if some("encoder.layers.") and some("decoder.layers."):
         return "This is an autoencoder alone (VAE.ckpt), not an AudioX checkpoint."
+    if some("vfeat_extractor."):
+        return "This is a Synchformer, which AudioX reads beside a checkpoint, not an AudioX checkpoint."
     if some("diffusion.", "diffusion_ema."):
         return "This is a training checkpoint; export the model from it first."
     if some("model.model.") and some("conditioner.conditioners.seconds_total."):
@@ -143,22 +90,31 @@ def describe(keys: Iterable[str]) -> str | None:
     return None
 
 
-def check_tensors(tensors: Mapping[str, Tensor], config: ModelConfig, source: str | Path = "checkpoint") -> None:
-    """Raises CheckpointError unless the tensors are exactly those of the released layout for this config."""
-    report(tensors, expected_keys(config), source, config=config)
+def _another(tensors: Mapping[str, Tensor], expected: Mapping[str, tuple[int, ...]]) -> str | None:
+    """A sentence when the file is another published model than the one expected."""
+    names = [m.name for m in recognise(tensors) if present_keys(tensors, _known(m.name)) != expected]
+    return f"These are the weights of {' or '.join(names)}." if names else None
 
 
-def report(
+def check_tensors(tensors: Mapping[str, Tensor], model: Model, source: str | Path = "checkpoint") -> None:
+    """Raises CheckpointError unless the tensors are exactly those of a model's released layout.
+
+    Parts that files beside the checkpoint can complete may be absent, but only as a whole.
+    """
+    require(tensors, present_keys(tensors, model), source, whole=True)
+
+
+def require(
     tensors: Mapping[str, Tensor],
     expected: Mapping[str, tuple[int, ...]],
     source: str | Path,
     *,
     mend: str = SAME_MODEL,
-    config: ModelConfig | None = None,
+    whole: bool = False,
 ) -> None:
     """Raises CheckpointError if keys are missing, unexpected or misshapen, listing them with both shapes.
 
-    A config adds what the file seems to be instead.
+    Of a whole checkpoint it adds what the file seems to be instead.
     """
     shapes = {key: tuple(t.shape) for key, t in tensors.items()}
     kinds = {
@@ -176,10 +132,11 @@ def report(
     counts = ", ".join(
         f"{len(lines)} {kind}" for kind, lines in kinds.items() if lines or kind in ("missing", "unexpected")
     )
-    known = describe(shapes) if config is not None else None
-    text = [f"{source}: the weights do not fit ({counts} of {len(expected)} keys). {known or ''}".rstrip()]
-    if config is not None and known is None:
-        text += _sizes(shapes, config)
+    known = describe(shapes) if whole else None
+    another = _another(tensors, expected) if whole and known is None else None
+    text = [f"{source}: the weights do not fit ({counts} of {len(expected)} keys). {known or another or ''}".rstrip()]
+    if whole and known is None:
+        text += _other_sizes(shapes, expected)
     for kind, lines in kinds.items():
         if lines:
             text += [f"{kind}:", *(f"  {line}" for line in lines[:SHOWN])]
@@ -188,12 +145,17 @@ def report(
     raise CheckpointError("\n".join([*text, "Give the weights of a supported model." if known else mend]))
 
 
-def _sizes(shapes: Mapping[str, tuple[int, ...]], config: ModelConfig) -> list[str]:
-    """A sentence when the file's network plainly has other sizes than the configuration's."""
+def _network_size(shapes: Mapping[str, tuple[int, ...]]) -> tuple[int, int]:
+    """(width, depth) of the network that such keys are of; 0 where they don't tell."""
     start = "model.model.transformer."
     width = shapes.get(f"{start}project_in.weight", (0,))[0]
     depth = len({k.removeprefix(f"{start}layers.").split(".")[0] for k in shapes if k.startswith(f"{start}layers.")})
-    said = (config.dit.embed_dim, config.dit.depth)
+    return width, depth
+
+
+def _other_sizes(shapes: Mapping[str, tuple[int, ...]], expected: Mapping[str, tuple[int, ...]]) -> list[str]:
+    """A sentence when the file's network plainly has other sizes than the configuration's."""
+    (width, depth), said = _network_size(shapes), _network_size(expected)
     if not width or (width, depth) == said:
         return []
     return [

@@ -1,47 +1,21 @@
-"""From checkpoints to modules: built on the meta device, weights assigned from the memory map."""
+"""From tensors to networks: built on the meta device, weights assigned from the memory map."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
-from pathlib import Path
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from ..errors import CheckpointError
-from ..models.config import ModelConfig, TextConfig, read_config
-from ..networks.t5 import TextEncoder, text_keys
-from .layout import (
-    COMPONENTS,
-    build,
-    check_tensors,
-    describe,
-    expected_keys,
-    recognise,
-    report,
-    slots,
-)
-from .tensors import FileTensors, OnBytes, read_tensors, write_tensors
+from ..models.parts import Part
+from .bundle import Bundle, bundle
+from .layout import require, slots_of
+from .tensors import OnBytes
 
-__all__ = [
-    "COMPONENTS",
-    "FileTensors",
-    "check_tensors",
-    "component_sizes",
-    "component_tensors",
-    "convert",
-    "expected_keys",
-    "load_component",
-    "load_text_encoder",
-    "read_tensors",
-    "recognise",
-    "write_tensors",
-]
-
-# What a T5 file may hold beside its encoder.
-T5_EXTRAS = ("decoder.", "lm_head.", "shared.", "encoder.", "spiece_model")
+SHARED_FROM = 1 << 12  # numbers of a weight that is worth sharing
 
 
 def fold_weight_norm(g: Tensor, v: Tensor) -> Tensor:
@@ -51,15 +25,7 @@ def fold_weight_norm(g: Tensor, v: Tensor) -> Tensor:
     return v.mul_(g.to(v.dtype) / length)
 
 
-def _source(tensors: Mapping[str, Tensor]) -> str:
-    return str(tensors.path) if isinstance(tensors, FileTensors) else "checkpoint"
-
-
-def _private(tensors: Mapping[str, Tensor], key: str) -> Tensor:
-    return tensors.private(key) if isinstance(tensors, FileTensors) else tensors[key].clone()
-
-
-def _cast(value: Tensor, dtype: torch.dtype, where: str) -> Tensor:
+def cast(value: Tensor, dtype: torch.dtype, where: str) -> Tensor:
     """The tensor in a type, itself if it has it. Raises CheckpointError for NaN and for numbers beyond it."""
     if not value.numel():
         return value.to(dtype)
@@ -78,23 +44,22 @@ def _cast(value: Tensor, dtype: torch.dtype, where: str) -> Tensor:
     )
 
 
-def _stored_dtype(tensors: Mapping[str, Tensor], keys: list[str]) -> torch.dtype:
-    """The type when none is asked for: the file's own, but float32 if it mixes several or has 8 bits."""
-    found = {tensors[key].dtype for key in keys}
-    dtype = found.pop()
+def stored_dtype(part: Part, tensors: Mapping[str, Tensor]) -> torch.dtype:
+    """The type in which a file keeps a part's live weights; float32 if they are mixed or in 8 bits."""
+    found = {tensors[s.key].dtype for s in slots_of(part) if s.name is not None and s.key in tensors}
+    dtype = found.pop() if found else torch.float32
     return torch.float32 if found or dtype.itemsize == 1 else dtype
 
 
-def component_tensors(
-    name: str,
+def part_tensors(
+    part: Part,
     tensors: Mapping[str, Tensor],
-    config: ModelConfig,
     *,
     dtype: torch.dtype | Mapping[str, torch.dtype] | None = None,
     fold: bool = True,
     on_tensor: OnBytes | None = None,
 ) -> dict[str, Tensor]:
-    """A component's weights under its module's own names; dead weights left out.
+    """A part's weights under its network's own names; dead weights left out.
 
     Weight norm is folded; with fold=False both tensors stay, as weight_g and weight_v. Tensors that need no
     change are the given ones, not copies. dtype is one type, or one for each name (8-bit ones are left to the
@@ -102,17 +67,16 @@ def component_tensors(
     on_tensor(done, all) is told of each tensor, and may raise to cancel.
     Raises CheckpointError for missing or misshapen keys, for NaN, and for numbers too large for dtype.
     """
-    wanted = slots(name, config)
+    weights, wanted = bundle(tensors), slots_of(part)
     expected = {s.key: s.shape for s in wanted}
-    source = _source(tensors)
-    report({k: t for k, t in tensors.items() if k in expected}, expected, f"{source}, component {name!r}")
+    require({k: weights[k] for k in expected if k in weights}, expected, f"{weights.name}, {part.label}")
     live = [s for s in wanted if s.name is not None]
-    dtype = dtype or stored_dtype(name, tensors, config)
+    dtype = dtype or stored_dtype(part, weights)
     out: dict[str, Tensor] = {}
     for i, slot in enumerate(live):
         if on_tensor is not None:
             on_tensor(i, len(live))
-        target, value = slot.name or "", tensors[slot.key]
+        target, value = slot.name or "", weights[slot.key]
         kept = dtype[target] if isinstance(dtype, Mapping) else dtype
         kept = value.dtype if kept.itemsize == 1 else kept
         if slot.key.endswith((".weight_g", ".weight_v")):
@@ -121,53 +85,48 @@ def component_tensors(
             elif slot.key.endswith("_g"):
                 continue
             else:
-                value = fold_weight_norm(tensors[slot.key[:-1] + "g"], _private(tensors, slot.key))
-        elif value.dtype != kept and isinstance(tensors, FileTensors) and tensors.seekable:
-            value = tensors.private(slot.key)  # what is only converted need not fill the map
-        out[target] = _cast(value, kept, f"{source}: {slot.key}")
+                value = fold_weight_norm(weights[slot.key[:-1] + "g"], weights.private(slot.key))
+        elif value.dtype != kept and weights.seekable(slot.key):
+            value = weights.private(slot.key)  # what is only converted need not fill the map
+        value = cast(value, kept, weights.source(slot.key))
+        # What is cut out is copied, so that the rest of it is let go.
+        out[target] = value if slot.take is None else slot.take(value).clone(memory_format=torch.contiguous_format)
     return out
 
 
-def stored_dtype(name: str, tensors: Mapping[str, Tensor], config: ModelConfig) -> torch.dtype:
-    """The type in which a file keeps a component's live weights; float32 if they are mixed or in 8 bits."""
-    return _stored_dtype(tensors, [s.key for s in slots(name, config) if s.name is not None and s.key in tensors])
+def parameter_types(part: Part, options: Mapping[str, Any]) -> dict[str, torch.dtype]:
+    """The type in which a network built with such options keeps each of its weights, by name."""
+    return {name: value.dtype for name, value in part.build(**{**options, "device": "meta"}).state_dict().items()}
 
 
-def load_component(
-    name: str,
+def load_part(
+    part: Part,
     tensors: Mapping[str, Tensor],
-    config: ModelConfig,
     *,
     dtype: torch.dtype | None = None,
+    types: Mapping[str, torch.dtype] | None = None,
     on_tensor: OnBytes | None = None,
     **options: Any,
 ) -> nn.Module:
-    """One of COMPONENTS with its weights, on the CPU, in evaluation mode, without gradients.
+    """A part's network with its weights, on the CPU, in evaluation mode, without gradients.
 
     Weights that need no change stay memory-mapped; the others are converted one by one to the types that the
-    module was built with. options (operations, attention, compute_dtype): as in the component's constructor.
-    dtype None is the file's type, or with operations their choice. on_tensor and errors: as component_tensors.
+    module was built with. options (operations, attention, compute_dtype): as in the network's constructor.
+    dtype None is the file's type, or with operations their choice. types, by name, overrides what the layers were
+    built with (a host's may have no weights yet). on_tensor and errors: as part_tensors.
     """
     if dtype is None and "operations" not in options:
-        dtype = stored_dtype(name, tensors, config)
-    module = build(name, config, dtype=dtype, **options)
-    _drop_dead(name, module)
-    types = {key: value.dtype for key, value in module.state_dict(keep_vars=True).items()}
-    state = component_tensors(name, tensors, config, dtype=types, on_tensor=on_tensor)
+        dtype = stored_dtype(part, tensors)
+    options["dtype"] = dtype
+    module = part.build(device="meta", **options)
+    types = parameter_types(part, options) if types is None else types
+    state = part_tensors(part, tensors, dtype=types, on_tensor=on_tensor)
     module.load_state_dict(state, strict=True, assign=True)
-    return _finish(module)
+    return finish(module)
 
 
-def _drop_dead(name: str, module: nn.Module) -> None:
-    """Takes out what has no influence, so that it takes no memory."""
-    if name == "video":
-        clip: Any = module.visual_encoder_model
-        clip.vision_model.post_layernorm = nn.Identity()
-        clip.visual_projection = nn.Identity()
-
-
-def _finish(module: nn.Module) -> nn.Module:
-    """Fills the buffers that no file holds, and makes the module ready for inference."""
+def finish(module: nn.Module) -> nn.Module:
+    """Fills the buffers that no file holds, ties what is one, and makes the module ready for inference."""
     for path, part in module.named_modules():
         for name, buffer in part.named_buffers(recurse=False):
             if not buffer.is_meta:
@@ -178,65 +137,51 @@ def _finish(module: nn.Module) -> nn.Module:
                     "Use another one (4.50 or newer)."
                 )
             setattr(part, name, torch.arange(buffer.shape[-1]).expand(buffer.shape))
+        tie = getattr(part, "tie", None)
+        if tie is not None:
+            tie()
     return module.eval().requires_grad_(False)
 
 
-def load_text_encoder(
-    source: str | Path | Mapping[str, Tensor], config: ModelConfig, *, dtype: torch.dtype | None = None
-) -> TextEncoder:
-    """The T5 encoder from a file with Hugging Face's names (or its tensors); a decoder in it is left aside.
+def share_equal(networks: Iterable[nn.Module]) -> int:
+    """Makes large weights of different networks that are equal, bit by bit, one tensor; the bytes that this saves.
 
-    dtype None keeps the file's type. Raises CheckpointError, naming keys and shapes, unless the encoder fits.
+    Some released checkpoints hold their autoencoder twice. Only for networks whose weights are moved by replacing
+    them, never in place.
     """
-    tensors = read_tensors(source) if isinstance(source, str | Path) else source
-    path = tensors.path if isinstance(tensors, FileTensors) else "text encoder"
-    text = config.conditioner(TextConfig)
-    encoder = TextEncoder(text, device="meta")
-    found = text_keys(tensors)
-    foreign = {k: t for k, t in tensors.items() if not k.startswith(T5_EXTRAS)}
-    expected = {k: tuple(t.shape) for k, t in encoder.t5.state_dict().items()}
-    report({**found, **foreign}, expected, path, mend=f"Get the encoder of {text.t5_model_name}.")
-    dtype = dtype or _stored_dtype(found, list(found))
-    shared = _cast(found.pop("shared.weight"), dtype, f"{path}: shared.weight")
-    found.pop("encoder.embed_tokens.weight")
-    state = {key: _cast(value, dtype, f"{path}: {key}") for key, value in found.items()}
-    state["shared.weight"] = state["encoder.embed_tokens.weight"] = shared
-    encoder.t5.load_state_dict(state, strict=True, assign=True)
-    encoder.t5.encoder.embed_tokens.weight = encoder.t5.shared.weight  # one parameter, so that moving keeps one copy
-    _finish(encoder)
-    return encoder
+    known: dict[tuple[torch.Size, torch.dtype], list[nn.Parameter]] = {}
+    saved = 0
+    for network in networks:
+        own: list[nn.Parameter] = []
+        for part in network.modules():
+            for name, parameter in part._parameters.items():
+                if parameter is None or parameter.numel() < SHARED_FROM:
+                    continue
+                alike = known.get((parameter.shape, parameter.dtype), [])
+                twin = next((other for other in alike if _equal(parameter, other)), None)
+                if twin is None:
+                    own.append(parameter)
+                elif twin is not parameter:
+                    part._parameters[name] = twin
+                    saved += parameter.nbytes
+        for parameter in own:
+            known.setdefault((parameter.shape, parameter.dtype), []).append(parameter)
+    return saved
 
 
-def component_sizes(config: ModelConfig) -> dict[str, int]:
-    """Numbers (parameters) that each of COMPONENTS and "text" keeps in memory when loaded."""
-    sizes = {}
-    for name in COMPONENTS:
-        module = build(name, config)
-        _drop_dead(name, module)
-        sizes[name] = sum(p.numel() for p in module.parameters())
-    text = TextEncoder(config.conditioner(TextConfig), device="meta")
-    return {**sizes, "text": sum(p.numel() for p in text.parameters())}
+def _equal(a: Tensor, b: Tensor) -> bool:
+    """Whether two tensors are the same bit by bit; mostly told by their first numbers, without reading the rest."""
+    one, two = (t.detach().reshape(-1).view(torch.uint8) for t in (a, b))
+    return torch.equal(one[:256], two[:256]) and torch.equal(one, two)
 
 
-def convert(source: str | Path, target: str | Path, *, on_progress: OnBytes | None = None) -> Path:
-    """A checkpoint as .safetensors with the same keys, types and numbers: safe to share, faster to load.
-
-    It must fit the config.json beside it, or else the base model's; a NaN is refused. Nothing in the source
-    is executed, and an existing target is never overwritten. on_progress(done bytes, all bytes) may raise to
-    cancel.
-    """
-    source, target = Path(source), Path(target)
-    if target.suffix != ".safetensors":
-        raise CheckpointError(f"{target}: the target must end in .safetensors. Rename it.")
-    if target.exists():
-        raise CheckpointError(f"{target}: already exists. Remove it first, or choose another name.")
-    tensors = read_tensors(source)
-    beside = source.parent / "config.json"
-    config = read_config(beside) if beside.is_file() else recognise(tensors)
-    if config is None:
-        known = describe(tensors) or "It is not AudioX's base model, and no config.json lies beside it."
-        raise CheckpointError(f"{source}: what this is can't be told. {known} Put the model's config.json beside it.")
-    check_tensors(tensors, config, source)
-    for key, value in tensors.items():
-        _cast(value, value.dtype, f"{source}: {key}")
-    return write_tensors(tensors, target, on_progress=on_progress)
+__all__ = [
+    "Bundle",
+    "cast",
+    "finish",
+    "fold_weight_norm",
+    "load_part",
+    "parameter_types",
+    "part_tensors",
+    "share_equal",
+]

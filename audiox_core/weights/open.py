@@ -1,160 +1,237 @@
-"""From a model's name to a pipeline: files found, checked, planned for the machine, loaded."""
+"""From a model's name to what was opened: its description, its tensors, its tokenizer; for scripts and for hosts."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+import logging
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from torch import Tensor
 
-from ..errors import ConfigError, ModelNotFound
-from ..memory.estimate import Dimensions
-from ..memory.report import Machine, Plan, make_plan, measure
-from ..memory.residence import Residence
-from ..models import demo
-from ..models.config import ModelConfig, TextConfig, read_config
+from ..errors import CheckpointError, ConfigError, ModelNotFound
+from ..models import demo, member
+from ..models.config import parse_config, read_config
+from ..models.parts import Companion, Member, Model, Part, Words
 from ..networks.t5 import ByteTokenizer, T5Tokenizer, Tokenizer
-from ..pipeline import Pipeline
-from .download import OnDownload
-from .hub import find_model, find_text_encoder
-from .layout import base_config
-from .load import (
-    COMPONENTS,
-    check_tensors,
-    component_sizes,
-    load_component,
-    load_text_encoder,
-    read_tensors,
-    recognise,
-)
+from .bundle import Bundle
+from .download import OnDownload, Released
+from .hub import TOKENIZER_FILE, find_companion, find_model
+from .layout import check_tensors, companion_keys, describe, expected_keys, recognise, require, slots_of
+from .names import layout_names
+from .tensors import read_tensors
+
+log = logging.getLogger("audiox")
 
 
-def load_pipeline(
+class Opened:
+    """A model whose checkpoint is read and fits; files beside it are found when they are needed.
+
+    Nothing is in memory yet: tensors are mapped from their files.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        model: Model,
+        weights: Bundle,
+        *,
+        notice: str | None = None,
+        folder: Path | None = None,
+        paths: Mapping[str, str | Path] | None = None,
+        tokenizer: Tokenizer | None = None,
+        tokenizer_folder: str | Path | None = None,
+        where: Mapping[str, Any] | None = None,
+    ):
+        """folder is the checkpoint's; paths name files of companions by prefix; where: as find_companion's options."""
+        self.name, self.model, self.weights, self.notice = name, model, weights, notice
+        self._folder, self._paths, self._where = folder, dict(paths or {}), dict(where or {})
+        self._tokenizer, self._tokenizer_folder = tokenizer, tokenizer_folder
+        self._read: set[str] = set()
+
+    @property
+    def tokenizer(self) -> Tokenizer:
+        """The text encoder's tokenizer. Raises ModelNotFound where its files are neither here nor to be had."""
+        if self._tokenizer is None:
+            self.need(self.model.parts[self.model.reader(Words)])
+        if self._tokenizer is None:
+            raise ModelNotFound(f"{self.name}: no file of this model brings a tokenizer.")
+        return self._tokenizer
+
+    def need(self, part: Part) -> None:
+        """Reads the files that a part needs beside the checkpoint, once they can be found.
+
+        Raises ModelNotFound (which files, where they go), CheckpointError when they don't fit.
+        """
+        for companion in part.companions:
+            if companion.prefix not in self._read:
+                self._take(companion)
+                self._read.add(companion.prefix)
+
+    def _take(self, companion: Companion) -> None:
+        prefix = companion.prefix
+        if any(key.startswith(prefix) for key in self.weights):
+            return  # made on the spot, or in the checkpoint itself
+        folder = self._tokenizer_folder if TOKENIZER_FILE in companion.released.files else None
+        files = find_companion(companion, self._paths.get(prefix), tokenizer=folder, beside=self._folder, **self._where)
+        tensors = read_tensors(files.weights)
+        keys = companion.select(tensors)
+        mend = f"Get the {companion.label} {companion.released.name}."
+        require(
+            {ours: tensors[own] for ours, own in keys.items()},
+            companion_keys(self.model, prefix),
+            files.weights,
+            mend=mend,
+        )
+        self.weights.add(tensors, str(files.weights), prefix, keys)
+        if companion.fills:
+            log.warning("%s: has no %s; %s* is taken from %s", self.name, companion.label, prefix, files.weights)
+        if files.tokenizer_folder is not None and self._tokenizer is None:
+            self._tokenizer = T5Tokenizer(files.tokenizer_folder)
+
+    def learned_nothing(self, part: Part) -> Tensor | None:
+        """A conditioner's learned tokens (1, M, D) of an absent input, float32; None where it has none."""
+        name = part.condition.nothing if part.condition is not None else None
+        if name is None:
+            return None
+        key = next(slot.key for slot in slots_of(part) if slot.name == name)
+        return self.weights.private(key).float()
+
+
+def open_model(
     name: str | Path = "AudioX",
     *,
-    device: str = "auto",
-    dtype: str = "auto",
-    offload: str = "auto",
-    max_vram_gb: float | None = None,
+    config: str | Path | None = None,
     text_encoder: str | Path | None = None,
-    config: str | Path | None = None,
+    tokenizer: str | Path | None = None,
     models_dirs: Sequence[str | Path] = (),
+    companion_dirs: Sequence[str | Path] | None = None,
     download: bool = True,
-    progress: bool = False,
-) -> Pipeline:
-    """A model ready to be called: "AudioX" (found or downloaded), a checkpoint's path, or "demo" (random weights).
+    on_progress: OnDownload | None = None,
+) -> Opened:
+    """A model by name ("AudioX", "demo", ...), by its checkpoint's path, or by a file's name in models_dirs.
 
-    dtype: auto, fp32, bf16, fp16 or fp8; offload: auto, on or off; max_vram_gb caps what the device may hold.
-    text_encoder and config are paths, for files that are not found by themselves. Raises ModelNotFound,
-    CheckpointError, ConfigError, InputError, and OutOfMemory when no plan fits the machine.
+    config, text_encoder and tokenizer are paths, for files that are not found by themselves; companion_dirs are
+    looked into for what lies beside checkpoints (models_dirs, unless given). on_progress(file, bytes, all bytes) is
+    told of downloads and may raise to cancel. Raises ModelNotFound, CheckpointError, ConfigError, InputError.
     """
-    options: dict[str, Any] = {"device": device, "dtype": dtype, "offload": offload, "max_vram_gb": max_vram_gb}
-    if str(name) == demo.NAME:
-        model = demo.demo_config()
-        tensors, text = demo.demo_tensors(model), demo.demo_text_tensors(model)
-        return assemble(model, tensors, text, ByteTokenizer(), notice=demo.NOTICE, **options)
-    with _download_bars(progress) as on_progress:
-        where: dict[str, Any] = {"models_dirs": models_dirs, "download": download, "on_progress": on_progress}
-        files = find_model(name, **where)
-        checkpoint = read_tensors(files.checkpoint)
-        model = _config_of(checkpoint, config or files.config, files.checkpoint)
-        wanted = text_encoder or model.conditioner(TextConfig).t5_model_name
-        text_files = find_text_encoder(wanted, **where)
-    tokenizer = T5Tokenizer(text_files.tokenizer_folder)
-    return assemble(model, checkpoint, read_tensors(text_files.weights), tokenizer, **options)
-
-
-def assemble(
-    config: ModelConfig,
-    tensors: Mapping[str, Tensor],
-    text_tensors: Mapping[str, Tensor],
-    tokenizer: Tokenizer,
-    *,
-    device: str = "auto",
-    dtype: str = "auto",
-    offload: str = "auto",
-    max_vram_gb: float | None = None,
-    notice: str | None = None,
-) -> Pipeline:
-    """A pipeline from a whole checkpoint and a T5 file, already read, by a plan made for this machine."""
-    machine, plan = _plan(config, device=device, dtype=dtype, offload=offload, max_vram_gb=max_vram_gb)
-    plan.check()
-    formats = {name: place.format for name, place in plan.places.items()}
-    components: dict[str, Any] = {
-        name: load_component(name, tensors, config, **formats[name].options(name)) for name in COMPONENTS
-    }
-    components["text"] = load_text_encoder(text_tensors, config, dtype=formats["text"].storage_dtype)
-    residence = Residence(components, plan)
-    return Pipeline(config, residence, tokenizer, machine=machine, plan=plan, notice=notice)
-
-
-def plan_for(
-    name: str | Path = "AudioX",
-    *,
-    config: str | Path | None = None,
-    models_dirs: Sequence[str | Path] = (),
-    **options: Any,
-) -> tuple[Machine, Plan]:
-    """The machine, and the plan for a model, without loading or downloading it. options: as in load_pipeline.
-
-    A released model that is not on disk is planned by its published configuration.
-    """
-    if str(name) == demo.NAME:
-        return _plan(demo.demo_config(), **options)
-    if config is not None:
-        return _plan(read_config(config), **options)
-    try:
-        files = find_model(name, models_dirs=models_dirs, download=False)
-    except ModelNotFound:
-        return _plan(base_config(), **options)
-    return _plan(_config_of(read_tensors(files.checkpoint), files.config, files.checkpoint), **options)
-
-
-def _plan(
-    config: ModelConfig, *, device: str, dtype: str, offload: str, max_vram_gb: float | None
-) -> tuple[Machine, Plan]:
-    machine = measure(device)
-    plan = make_plan(
-        machine,
-        component_sizes(config),
-        seconds=config.timing.max_seconds,
-        precision=dtype,
-        offload=offload,
-        max_vram_gb=max_vram_gb,
-        dims=Dimensions.from_config(config),
+    known = member(name)
+    if known is not None and known.released is None:
+        return _made(known)
+    options: dict[str, Any] = {"download": download, "on_progress": on_progress}
+    files = find_model(name, models_dirs=models_dirs, **options)
+    model, weights = read_checkpoint(files.checkpoint, config or files.config, files.released)
+    readers = [part for part in model.conditioners if part.condition and isinstance(part.condition.reads, Words)]
+    text = [companion.prefix for part in readers for companion in part.companions]
+    return Opened(
+        files.name,
+        model,
+        weights,
+        notice=files.released.licence if files.released else None,
+        folder=files.checkpoint.parent,
+        paths={prefix: text_encoder for prefix in text if text_encoder is not None},
+        tokenizer_folder=tokenizer,
+        where={"models_dirs": models_dirs if companion_dirs is None else companion_dirs, **options},
     )
-    return machine, plan
 
 
-def _config_of(tensors: Mapping[str, Tensor], config: str | Path | None, checkpoint: Path) -> ModelConfig:
-    """The configuration on file, or the one that the weights' shapes give away; the weights fit it."""
-    model = read_config(config) if config else recognise(tensors)
-    if model is None:
-        check_tensors(tensors, base_config(), checkpoint)  # raises, and says which model's file this is
-        raise ConfigError(f"{checkpoint}: no config.json beside it. Put the model's config.json into the same folder.")
-    check_tensors(tensors, model, checkpoint)
-    return model
+def describe_model(
+    name: str | Path = "AudioX", *, config: str | Path | None = None, models_dirs: Sequence[str | Path] = ()
+) -> Model:
+    """What a model is, without loading or downloading it; one that isn't on disk as it was published.
 
-
-@contextmanager
-def _download_bars(show: bool) -> Iterator[OnDownload | None]:
-    """A progress bar for each file that is downloaded."""
-    if not show:
-        yield None
-        return
-    from tqdm import tqdm
-
-    bars: dict[str, Any] = {}
-
-    def tell(file: str, done: int, total: int) -> None:
-        if file not in bars:
-            bars[file] = tqdm(desc=f"download {file}", total=total, unit="B", unit_scale=True, initial=done)
-        bars[file].update(done - bars[file].n)
-
+    Raises ModelNotFound for a path that isn't there, InputError for an unknown name, ConfigError, CheckpointError.
+    """
+    if config is not None:
+        return configured(config)
+    known = member(name)
     try:
-        yield tell
-    finally:
-        for bar in bars.values():
-            bar.close()
+        files = None if known and not known.released else find_model(name, models_dirs=models_dirs, download=False)
+    except ModelNotFound:
+        if known is None:
+            raise
+        files = None
+    if files is None:
+        assert known is not None
+        return parse_config(known.config, known.name)
+    return read_checkpoint(files.checkpoint, files.config, files.released)[0]
+
+
+def read_checkpoint(
+    path: str | Path, config: str | Path | None = None, released: Released | None = None
+) -> tuple[Model, Bundle]:
+    """A checkpoint's model and its tensors by the names of that model's layout, checked against it.
+
+    config is the file that describes it, or a published model's name; released what was asked for by name. Without
+    either the keys tell. Raises ConfigError, CheckpointError.
+    """
+    tensors = read_tensors(path)
+    _check_name(tensors, path, released)
+    model = model_of(tensors, config, path, released)
+    names = layout_names(tensors, expected_keys(model))
+    renamed = sum(ours != own for ours, own in names.items())
+    if renamed:
+        log.info("%s: %d keys are taken without what a training loop put before them", path, renamed)
+    weights = Bundle(tensors, keys=names)
+    check_tensors(weights, model, path)
+    return model, weights
+
+
+def _check_name(tensors: Mapping[str, Tensor], path: str | Path, released: Released | None) -> None:
+    """Raises CheckpointError when the file that was found by a published name is another published model."""
+    alike = recognise(tensors) if released is not None else []
+    if released is not None and alike and all(known.released is not released for known in alike):
+        found = " or ".join(known.name for known in alike)
+        raise CheckpointError(
+            f"{path}: was found as {released.name}, and these are the weights of {found}. Ask for it by that name, or "
+            "give the file's path."
+        )
+
+
+def configured(config: str | Path) -> Model:
+    """The model of a config.json's path, or of a published model's name. Raises ConfigError."""
+    known = member(config)
+    return read_config(config) if known is None else parse_config(known.config, known.name)
+
+
+def model_of(
+    tensors: Mapping[str, Tensor], config: str | Path | None, source: str | Path, released: Released | None = None
+) -> Model:
+    """The model on file, or the published one that the weights give away. Raises ConfigError, CheckpointError."""
+    if config is not None:
+        return configured(config)
+    alike = recognise(tensors)
+    asked = [known for known in alike if known.released is released]
+    if len(alike) == 1 or asked:
+        (found,) = asked or alike
+        return parse_config(found.config, found.name)
+    if alike:
+        names = " and ".join(known.name for known in alike)
+        raise ConfigError(
+            f"{source}: {names} have the same weights' names and shapes, so only the config.json tells them apart. "
+            "Put the one that was published with this file into the same folder, or give a name of these as config."
+        )
+    known = describe(tensors)
+    if known is not None:
+        raise CheckpointError(f"{source}: {known} Give the weights of a supported model.")
+    if released is not None:
+        return configured(released.name)  # checking against it will say what is missing
+    raise ConfigError(
+        f"{source}: what this is can't be told. It is no published model of the family, and no config.json lies beside "
+        "it. Put the model's config.json into the same folder."
+    )
+
+
+def _made(known: Member) -> Opened:
+    """A demo model: every weight a function of its name and shape."""
+    model = parse_config(known.config, known.name)
+    made = {key: demo.random_weight(key, shape) for key, shape in expected_keys(model).items()}
+    weights = Bundle(made, known.name)
+    for companion in model.companions:
+        prefix = companion.prefix
+        if companion.fills:
+            continue  # in the checkpoint itself
+        own = {key: demo.random_weight(prefix + key, shape) for key, shape in companion_keys(model, prefix).items()}
+        weights.add(own, known.name, prefix)
+    notice = f"{known.name}: {demo.NOISE}"
+    return Opened(known.name, model, weights, notice=notice, tokenizer=ByteTokenizer())

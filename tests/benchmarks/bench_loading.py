@@ -27,20 +27,26 @@ PEAK_BOUND, TIME_BOUND = 1.15, 0.3
 GB = 1e9
 
 
-def config_of(tiny: bool) -> Any:
-    from audiox_core.models.demo import demo_config
-    from audiox_core.weights.layout import base_config
+def model_of(tiny: bool) -> Any:
+    from audiox_core.models import members
+    from audiox_core.models.config import parse_config
 
-    return demo_config() if tiny else base_config()
+    return parse_config(members()["demo" if tiny else "AudioX"].config)
+
+
+def parts_of(model: Any) -> list[Any]:
+    """The parts that lie in the checkpoint."""
+    return [part for part in model.parts.values() if not part.companions]
 
 
 def write(path: Path, tiny: bool) -> None:
     """Random weights for every key; cut from one pool, so that writing takes little memory."""
     import torch
 
-    from audiox_core.weights.load import expected_keys, write_tensors
+    from audiox_core.weights.layout import expected_keys
+    from audiox_core.weights.tensors import write_tensors
 
-    shapes = expected_keys(config_of(tiny))
+    shapes = expected_keys(model_of(tiny))
     generator = torch.Generator().manual_seed(0)
     pool = torch.randn(max(torch.Size(s).numel() for s in shapes.values()) + 4096, generator=generator) * 0.02
     state = {}
@@ -82,34 +88,34 @@ class Memory:
         self._thread.join()
 
 
-def assign(path: Path, config: Any, dtype: Any) -> list[Any]:
+def assign(path: Path, model: Any, dtype: Any) -> list[Any]:
     """Our way."""
-    from audiox_core.weights.load import COMPONENTS, check_tensors, load_component, read_tensors
+    from audiox_core.weights.layout import check_tensors
+    from audiox_core.weights.load import load_part
+    from audiox_core.weights.tensors import read_tensors
 
     tensors = read_tensors(path)
-    check_tensors(tensors, config, path)
-    return [load_component(name, tensors, config, dtype=dtype) for name in COMPONENTS]
+    check_tensors(tensors, model, path)
+    return [load_part(part, tensors, dtype=dtype) for part in parts_of(model)]
 
 
-def copy(path: Path, config: Any, dtype: Any) -> list[Any]:
+def copy(path: Path, model: Any, dtype: Any) -> list[Any]:
     """Modules with their ordinary initial values, the file's tensors, load_state_dict; no check of any kind."""
     import torch
     from safetensors.torch import load_file
 
-    from audiox_core.weights.layout import build, slots
-    from audiox_core.weights.load import COMPONENTS
+    from audiox_core.weights.layout import slots_of
 
-    modules = [build(name, config, device="cpu", dtype=dtype) for name in COMPONENTS]
+    modules = [part.build(device="cpu", dtype=dtype) for part in parts_of(model)]
     tensors = torch.load(path, weights_only=True)["state_dict"] if path.suffix == ".ckpt" else load_file(path)
-    for name, module in zip(COMPONENTS, modules, strict=True):
+    for part, module in zip(parts_of(model), modules, strict=True):
         state = {}
-        for key, own in ((slot.key, slot.name) for slot in slots(name, config) if slot.name is not None):
+        for key, own in ((slot.key, slot.name) for slot in slots_of(part) if slot.name is not None):
             if key.endswith("weight_v"):
                 state[own] = torch._weight_norm(tensors[key], tensors[key[:-1] + "g"], 0)
             elif not key.endswith("weight_g"):
                 state[own] = tensors[key]
-        missing = module.load_state_dict(state, strict=False).missing_keys  # dead weights of CLIP
-        assert all("post_layernorm" in key or "visual_projection" in key for key in missing), missing
+        module.load_state_dict(state)
         module.eval().requires_grad_(False)
     return modules
 
@@ -123,11 +129,11 @@ def measure(way: str, path: Path, tiny: bool, dtype: str) -> dict[str, float]:
     from transformers import CLIPVisionModelWithProjection, T5EncoderModel  # noqa: F401 (imports are not loading)
 
     assert transformers
-    config = config_of(tiny)
+    model = model_of(tiny)
     ways: dict[str, Callable[..., list[Any]]] = {"assign": assign, "copy": copy}
     with Memory() as memory:
         start = time.perf_counter()
-        modules = ways[way](path, config, getattr(torch, dtype))
+        modules = ways[way](path, model, getattr(torch, dtype))
         seconds = time.perf_counter() - start
     kept = sum(p.numel() * p.element_size() for module in modules for p in module.parameters())
     return {

@@ -28,21 +28,19 @@ from torch import Tensor, nn
 sys.path.insert(0, str(Path(__file__).parents[2]))
 
 from audiox_core.memory import streaming
-from audiox_core.memory.estimate import Dimensions, dit_bytes
+from audiox_core.memory.estimate import weights_of
 from audiox_core.memory.formats import Format
-from audiox_core.memory.plan import COMPONENTS
-from audiox_core.memory.report import GB, Machine, make_plan, measure, report
+from audiox_core.memory.machine import Machine, measure
+from audiox_core.memory.plan import GB, make_plan
+from audiox_core.memory.report import report
 from audiox_core.memory.residence import Residence, Step
 from audiox_core.models.audiox import BASE_CONFIG
-from audiox_core.models.config import TextConfig, parse_config
-from audiox_core.networks.t5 import TextEncoder
+from audiox_core.models.config import parse_config
 from audiox_core.sampling.guidance import GuidedVelocity
-from audiox_core.weights.layout import build
-from audiox_core.weights.load import component_sizes
 from tests.core.fake_allocator import Allocator, host_memory
 
-CONFIG = parse_config(BASE_CONFIG)
-LATENTS = CONFIG.timing.latents
+MODEL = parse_config(BASE_CONFIG)
+LATENTS = MODEL.timing.latents
 # name -> what the card has (GB, None: no card), how the plan is asked for
 ROWS: dict[str, tuple[float | None, dict[str, Any]]] = {
     "all resident": (24, {"offload": "off"}),
@@ -70,15 +68,18 @@ def fill(net: nn.Module) -> nn.Module:
     return net.eval().requires_grad_(False)
 
 
-def components(formats: dict[str, Format]) -> dict[str, nn.Module]:
-    nets = {n: build(n, CONFIG, **f.options(n)).to_empty(device="cpu") for n, f in formats.items() if n != "text"}
-    text = TextEncoder(CONFIG.conditioner(TextConfig), dtype=formats["text"].storage_dtype)
-    for net in nets.values():  # not a weight
-        for part in net.modules():
-            for name, buffer in part.named_buffers(recurse=False):
-                if name == "position_ids":
+def networks(formats: dict[str, Format]) -> dict[str, nn.Module]:
+    nets: dict[str, Any] = {}
+    for name, part in MODEL.parts.items():
+        net: Any = part.build(device="meta", **formats[name].options()).to_empty(device="cpu")
+        for module in net.modules():  # not a weight
+            for own, buffer in module.named_buffers(recurse=False):
+                if own == "position_ids":
                     buffer.copy_(torch.arange(buffer.shape[-1]).expand(buffer.shape))
-    return {name: fill(net) for name, net in {**nets, "text": text}.items()}
+        if hasattr(net, "tie"):
+            net.tie()
+        nets[name] = fill(net)
+    return nets
 
 
 class PeakRam:
@@ -122,16 +123,14 @@ def measure_row(name: str) -> dict[str, float]:
         machine = replace(measure("cpu"), device="cuda:0", name=f"a {size} GB card", vram_total=vram, vram_free=vram)
     else:
         machine = measure("cpu")
-    plan = make_plan(
-        machine, component_sizes(CONFIG), seconds=CONFIG.timing.max_seconds, **{"precision": "fp16", **asked}
-    )
+    plan = make_plan(machine, MODEL, **{"precision": "fp16", **asked})
     if not real and size is not None:
         places = {n: replace(p, format=Format("bf16", "bf16")) for n, p in plan.places.items()}
         plan = replace(plan, places=places, pinned=False)
         streaming.host_memory = host_memory
     print(report(plan, machine), file=sys.stderr)
     ram = PeakRam()
-    parts = components({n: p.format for n, p in plan.places.items()})
+    parts = networks({n: p.format for n, p in plan.places.items()})
     residence = Residence(parts, plan, device=None if real else "cpu")
     allocator = nullcontext() if real or size is None else Allocator()
     with torch.inference_mode(), allocator:
@@ -147,11 +146,13 @@ def measure_row(name: str) -> dict[str, float]:
 def run(residence: Residence) -> dict[str, float]:
     """Encodes, makes three steps (the last one counts) and decodes, each in its place."""
     frames = torch.randint(0, 256, (1, 50, 3, 224, 224), dtype=torch.uint8)
-    waveform = torch.rand(1, 2, CONFIG.timing.prompt_samples) - 0.5
+    waveform = torch.rand(1, 2, MODEL.timing.prompt_samples) - 0.5
     steps: list[float] = []
 
     def sample(net: Any, step: Step) -> Tensor:
-        velocity = GuidedVelocity(net, torch.randn(1, 471, 768).to(step.device))
+        conditions = {part.name: part.condition for part in MODEL.conditioners}
+        tokens = {name: torch.randn(1, 1, c.tokens, c.width).to(step.device) for name, c in conditions.items()}
+        velocity = GuidedVelocity(net, tokens)
         x = torch.randn(1, 64, LATENTS).to(step.device)
         steps.extend(timed(lambda: velocity(x, torch.full((1,), 0.5, device=step.device))) for _ in range(3))
         return x
@@ -167,21 +168,13 @@ def run(residence: Residence) -> dict[str, float]:
 
 
 def sizes_table() -> str:
-    """Bytes of each component in each format."""
+    """Bytes of each part in each precision."""
     names = ("fp32", "fp16", "bf16", "fp8")
-    lines = ["| component | parameters | " + " | ".join(names) + " |", "|---|" + "---:|" * 5]
-    sizes = component_sizes(CONFIG)
-    for component in COMPONENTS:
-        cells = []
-        for name in names:
-            format = Format(name, "fp16" if name == "fp8" else name)
-            own = sizes[component] * format.bytes
-            if component == "dit":
-                own = dit_bytes(Dimensions(), sizes[component], format).total
-            elif name == "fp8":  # kept in fp16
-                own *= 2
-            cells.append(f"{own / 1e6:.0f} MB")
-        lines.append(f"| {component} | {sizes[component] / 1e6:.1f} M | " + " | ".join(cells) + " |")
+    lines = ["| part | parameters | " + " | ".join(names) + " |", "|---|" + "---:|" * 5]
+    for part in MODEL.parts.values():
+        sizes = [weights_of(part, part.format(name, on_cpu=False)) for name in names]
+        cells = [f"{size.total / 1e6:.0f} MB" for size in sizes]
+        lines.append(f"| {part.name} | {sizes[0].numbers / 1e6:.1f} M | " + " | ".join(cells) + " |")
     return "\n".join(lines)
 
 

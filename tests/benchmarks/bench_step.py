@@ -23,12 +23,12 @@ from audiox_core.networks.dit import DiffusionTransformer
 from audiox_core.networks.layers import rotary_table
 from audiox_core.sampling.guidance import GuidedVelocity
 
-LATENTS, TOKENS = 236, 471
+LATENTS, TOKENS = 236, {"video": 128, "text": 128, "audio": 215}
 
 
 def build(depth: int) -> tuple[DiffusionTransformer, DiffusionTransformer]:
     """A full-size network with random weights of order one through every layer; the same on torch.nn's layers."""
-    config = replace(parse_config(BASE_CONFIG).dit, depth=depth)
+    config = replace(parse_config(BASE_CONFIG).backbone.build(device="meta").config, depth=depth)
     plain = DiffusionTransformer(config, device="meta", operations=torch.nn).eval().requires_grad_(False)
     network = DiffusionTransformer(config, device="meta").to_empty(device="cpu").eval().requires_grad_(False)
     generator = torch.Generator().manual_seed(0)
@@ -90,9 +90,10 @@ def main() -> None:
     network, plain = build(args.depth)
     generator = torch.Generator().manual_seed(1)
     x = torch.randn(1, 64, LATENTS, generator=generator)
-    tokens = torch.randn(1, TOKENS, 768, generator=generator)
+    tokens = torch.randn(1, sum(TOKENS.values()), 768, generator=generator)
+    condition = dict(zip(TOKENS, tokens[:, None].split(list(TOKENS.values()), dim=2), strict=True))
     t = torch.tensor([0.7])
-    guided, guided_plain = (GuidedVelocity(net, tokens, scale=7.0) for net in (network, plain))
+    guided, guided_plain = (GuidedVelocity(net, condition, scale=7.0) for net in (network, plain))
     ways = {
         "straightforward": lambda: straightforward(plain, x, t, tokens, 7.0),
         "ours": lambda: guided(x, t),

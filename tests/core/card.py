@@ -1,4 +1,4 @@
-"""What the tests of offloading and streaming share: a small model, plans for a fake card, and work to do.
+"""What the tests of residence and streaming share: a small model, plans for a fake card, and work to do.
 
 The CPU plays the device: weights brought to it are copies, and a fake allocator counts them and all activations.
 """
@@ -11,21 +11,24 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from audiox_core.memory.estimate import Dimensions
-from audiox_core.memory.plan import COMPONENTS, spread
-from audiox_core.memory.report import GB, Machine, Plan, make_plan
+from audiox_core.memory.machine import Machine
+from audiox_core.memory.plan import GB, Plan, make_plan, spread
 from audiox_core.memory.residence import Step
-from audiox_core.models.config import TextConfig
+from audiox_core.models.config import parse_config
+from audiox_core.models.parts import Model
 from audiox_core.networks.dit import DiffusionTransformer
-from audiox_core.networks.t5 import TextEncoder
 from audiox_core.sampling.guidance import GuidedVelocity
-from audiox_core.weights.layout import build
-from tests.core.small import small_config
+from tests.core.small import small_data
 
-CONFIG = small_config()
-# Wide and deep enough for weights to outweigh activations.
-CONFIG = replace(CONFIG, dit=replace(CONFIG.dit, embed_dim=128, num_heads=4, depth=8))
-DIMS = Dimensions.from_config(CONFIG)
+
+def deep_model() -> Model:
+    """The small model with a network wide and deep enough for weights to outweigh activations."""
+    data = small_data()
+    data["model"]["diffusion"]["config"].update(embed_dim=128, num_heads=4, depth=8)
+    return parse_config(data, "deep")
+
+
+MODEL = deep_model()
 
 
 def fill(net: nn.Module) -> nn.Module:
@@ -38,16 +41,22 @@ def fill(net: nn.Module) -> nn.Module:
     return net.eval().requires_grad_(False)
 
 
+def network(name: str, **options: Any) -> Any:
+    """One part of the model, with weights of its own."""
+    return fill(MODEL.parts[name].build(**options))
+
+
 def all_parts() -> dict[str, nn.Module]:
-    """The components of the small model."""
-    nets = {name: build(name, CONFIG).to_empty(device="cpu") for name in COMPONENTS if name != "text"}
-    return {name: fill(net) for name, net in {**nets, "text": TextEncoder(CONFIG.conditioner(TextConfig))}.items()}
+    """The networks of the model."""
+    return {name: network(name) for name in MODEL.parts}
 
 
-def plan_for(parts: dict[str, nn.Module], vram: int = GB, **options: Any) -> Plan:
-    machine = Machine("cuda:0", "a fake card", vram, vram, 32 * GB, 32 * GB)
-    sizes = {name: sum(p.numel() for p in net.parameters()) for name, net in parts.items()}
-    return make_plan(machine, sizes, dims=DIMS, seconds=4.0, precision="fp32", **options)
+def fake_card(vram: int = GB) -> Machine:
+    return Machine("cuda:0", "a fake card", vram, vram, 32 * GB, 32 * GB)
+
+
+def plan_for(vram: int = GB, **options: Any) -> Plan:
+    return make_plan(fake_card(vram), MODEL, seconds=4.0, precision="fp32", **options)
 
 
 def changed(plan: Plan, where: str, streamed: int = 0, tile: int | None = None) -> Plan:
@@ -55,10 +64,11 @@ def changed(plan: Plan, where: str, streamed: int = 0, tile: int | None = None) 
     return replace(plan, places=places, streamed_blocks=spread(streamed, plan.depth))
 
 
-def sample(net: DiffusionTransformer, step: Step) -> Tensor:
+def sample(net: DiffusionTransformer, step: Step | None) -> Tensor:
     generator = torch.Generator().manual_seed(1)
-    x, tokens = torch.randn(1, 64, 40, generator=generator), torch.randn(1, 9, 32, generator=generator)
-    velocity = GuidedVelocity(net, tokens, scale=7.0)
+    x, tokens = torch.randn(1, 64, 40, generator=generator), torch.randn(1, 1, 9, 32, generator=generator)
+    condition = dict(zip(net.config.order, tokens.split((4, 3, 2), dim=2), strict=True))
+    velocity = GuidedVelocity(net, condition, scale=7.0)
     for i in range(3):
         x = x - 0.1 * velocity(x, torch.full((1,), 0.9 - 0.2 * i))
     return x

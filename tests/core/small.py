@@ -3,15 +3,23 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Mapping
+from functools import lru_cache
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from audiox_core.models import demo
 from audiox_core.models.audiox import BASE_CONFIG
-from audiox_core.models.config import ModelConfig, TextConfig, parse_config
-from audiox_core.networks.t5 import TextEncoder
-from audiox_core.weights.load import expected_keys
+from audiox_core.models.config import parse_config
+from audiox_core.models.parts import Model
+from audiox_core.networks.t5 import ByteTokenizer
+from audiox_core.weights.bundle import Bundle
+from audiox_core.weights.layout import companion_keys, expected_keys
+from audiox_core.weights.open import Opened
+
+T5 = "t5."  # what stands before the text encoder's keys in a model's layout
 
 
 def small_data() -> dict[str, Any]:
@@ -45,7 +53,22 @@ def small_data() -> dict[str, Any]:
     return data
 
 
-def small_config() -> ModelConfig:
+def changed(path: str, value: Any, base: Mapping[str, Any] = BASE_CONFIG) -> dict[str, Any]:
+    """A configuration with one value changed; None removes the key."""
+    data: Any = copy.deepcopy(base)
+    *parents, last = path.split(".")
+    place: Any = data
+    for key in parents:
+        place = place[int(key)] if key.isdigit() else place[key]
+    if value is None:
+        del place[last]
+    else:
+        place[last] = value
+    return data
+
+
+@lru_cache(maxsize=1)
+def small_model() -> Model:
     return parse_config(small_data(), "small")
 
 
@@ -56,10 +79,24 @@ def random_tensors(shapes: dict[str, tuple[int, ...]], seed: int = 0) -> dict[st
 
 def small_tensors() -> dict[str, Tensor]:
     """A checkpoint of the small model in the released layout."""
-    return random_tensors(expected_keys(small_config()))
+    return random_tensors(expected_keys(small_model()))
 
 
 def small_text_tensors() -> dict[str, Tensor]:
     """A text encoder's file for the small model."""
-    encoder = TextEncoder(small_config().conditioner(TextConfig), device="meta")
-    return random_tensors({k: tuple(v.shape) for k, v in encoder.t5.state_dict().items() if "embed_tokens" not in k})
+    return random_tensors(companion_keys(small_model(), T5))
+
+
+def small_weights() -> Bundle:
+    """The checkpoint and the text encoder's file under one table of keys."""
+    weights = Bundle(small_tensors(), "small")
+    weights.add(small_text_tensors(), "small t5", T5)
+    return weights
+
+
+def small_opened() -> Opened:
+    """The small model with weights that make a sound of sensible size."""
+    model = small_model()
+    weights = Bundle({key: demo.random_weight(key, shape) for key, shape in expected_keys(model).items()}, "small")
+    weights.add(small_text_tensors(), "small t5", T5)
+    return Opened("small", model, weights, notice=f"small: {demo.NOISE}", tokenizer=ByteTokenizer())

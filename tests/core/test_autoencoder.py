@@ -8,8 +8,8 @@ import pytest
 import torch
 
 from audiox_core.errors import InputError
-from audiox_core.models.demo import demo_config
 from audiox_core.networks.autoencoder import DECODE_HALO, ENCODE_HALO, Autoencoder, split_statistics, tiles
+from tests.core.small import small_model
 
 RATIO = 2048
 
@@ -17,7 +17,7 @@ RATIO = 2048
 @pytest.fixture(scope="module")
 def net() -> Autoencoder:
     generator = torch.Generator().manual_seed(0)
-    config = demo_config().autoencoder
+    config = small_model().autoencoder.build(device="meta").config
     halves = {half: replace(getattr(config, half), channels=4) for half in ("encoder", "decoder")}
     net = Autoencoder(replace(config, **halves)).eval().requires_grad_(False)
     for parameter in net.parameters():

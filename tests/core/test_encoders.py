@@ -1,4 +1,4 @@
-"""Encoders' edges: what counts as absent, what shapes are refused, how prompts are cut, how tokens are joined."""
+"""Encoders' edges: what counts as absent, what shapes are refused, how prompts are cut."""
 
 from __future__ import annotations
 
@@ -7,14 +7,13 @@ import logging
 import pytest
 import torch
 
-from audiox_core.conditioner import join
 from audiox_core.errors import InputError
 from audiox_core.networks.t5 import ByteTokenizer, truncate
 from audiox_core.pipeline import Pipeline
 
 
 def test_black_video_is_no_video(pipe: Pipeline) -> None:
-    net = pipe.residence.components["video"]
+    net = pipe.residence.networks["video"]
     frames = torch.zeros(2, 50, 3, 64, 64, dtype=torch.uint8)
     frames[1, 20, 0, 5, 5] = 1  # one pixel is enough to be a video
     told: list[tuple[int, int]] = []
@@ -28,11 +27,11 @@ def test_black_video_is_no_video(pipe: Pipeline) -> None:
 @pytest.mark.parametrize("shape", [(1, 40, 3, 64, 64), (1, 50, 3, 112, 112), (1, 50, 1, 64, 64)])
 def test_other_frames_are_refused(pipe: Pipeline, shape: tuple[int, ...]) -> None:
     with pytest.raises(InputError, match=r"\(B, 50, 3, 64, 64\) is needed"):
-        pipe.residence.components["video"](torch.zeros(shape, dtype=torch.uint8))
+        pipe.residence.networks["video"](torch.zeros(shape, dtype=torch.uint8))
 
 
 def test_digital_silence_is_no_prompt(pipe: Pipeline) -> None:
-    net = pipe.residence.components["audio"]
+    net = pipe.residence.networks["audio"]
     waveform = torch.zeros(2, 2, 441000)
     waveform[1, 0, 1000] = 0.5
     with torch.inference_mode():
@@ -45,11 +44,11 @@ def test_digital_silence_is_no_prompt(pipe: Pipeline) -> None:
 @pytest.mark.parametrize("shape", [(1, 2, 440319), (1, 2, 442368), (1, 1, 441000), (2, 441000)])
 def test_other_waveforms_are_refused(pipe: Pipeline, shape: tuple[int, ...]) -> None:
     with pytest.raises(InputError, match="ten seconds of stereo"):
-        pipe.residence.components["audio"](torch.zeros(shape))
+        pipe.residence.networks["audio"](torch.zeros(shape))
 
 
 def test_prompts_of_a_batch_do_not_touch_each_other(pipe: Pipeline) -> None:
-    net = pipe.residence.components["text"]
+    net = pipe.residence.networks["text"]
     with torch.inference_mode():
         both, alone = net([[5, 6, 7, 1], [9, 1]]), net([[9, 1]])
     assert both.shape == (2, 128, 32)
@@ -61,7 +60,7 @@ def test_prompts_of_a_batch_do_not_touch_each_other(pipe: Pipeline) -> None:
 @pytest.mark.parametrize("ids", [[[]], [[3] * 129]])
 def test_ids_of_a_wrong_length_are_refused(pipe: Pipeline, ids: list[list[int]]) -> None:
     with pytest.raises(InputError, match="1 to 128"):
-        pipe.residence.components["text"](ids)
+        pipe.residence.networks["text"](ids)
 
 
 def test_long_prompts_warn_with_what_was_cut_off(caplog: pytest.LogCaptureFixture) -> None:
@@ -79,20 +78,3 @@ def test_short_prompts_pass_silently(caplog: pytest.LogCaptureFixture) -> None:
     assert truncate("naïve", tokenizer, 128) == tokenizer.encode("naïve")
     assert tokenizer.decode(tokenizer.encode("naïve")) == "naïve"
     assert not caplog.text
-
-
-def test_join_keeps_the_order_and_spreads_over_the_batch() -> None:
-    tokens = {"a": torch.ones(1, 2, 4), "b": torch.full((3, 1, 4), 2.0)}
-    joined = join(tokens, ("b", "a"))
-    assert joined.shape == (3, 3, 4)
-    assert joined[:, 0].eq(2).all()
-    assert joined[:, 1:].eq(1).all()
-
-
-def test_join_names_what_is_missing_or_does_not_fit() -> None:
-    with pytest.raises(InputError, match="no tokens for b"):
-        join({"a": torch.ones(1, 2, 4)}, ("a", "b"))
-    with pytest.raises(InputError, match="do not fit together"):
-        join({"a": torch.ones(2, 2, 4), "b": torch.ones(3, 2, 4)}, ("a", "b"))
-    with pytest.raises(InputError, match="do not fit together"):
-        join({"a": torch.ones(1, 2, 4), "b": torch.ones(1, 2, 5)}, ("a", "b"))

@@ -9,18 +9,23 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import huggingface_hub
 import pytest
 
 from audiox_core.errors import InputError, ModelNotFound
-from audiox_core.models.config import read_config
+from audiox_core.models import members
+from audiox_core.models.config import LARGEST_FILE, read_config
 from audiox_core.weights import hub
 from audiox_core.weights.download import Released
-from audiox_core.weights.hub import RELEASED, TEXT_ENCODERS, find_model, find_text_encoder, model_folders
+from audiox_core.weights.hub import CompanionFiles, ModelFiles, find_companion, find_model, model_folders
+from tests.core.machines import FULL
 from tests.core.small import small_data
 
 Make = Callable[..., Path]
+(T5,) = FULL.parts["text"].companions
+BASE = members()["AudioX"].released
 
 
 @pytest.fixture(autouse=True)
@@ -85,7 +90,7 @@ def downloads(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, str]]:
 @pytest.mark.parametrize("name", ["AudioX", "audiox", "HKUSTAudio/AudioX", "hkustaudio/audiox"])
 def test_released_name_finds_local_copies(place: str, name: str, make: Make, tmp_path: Path) -> None:
     path = make(f"models/{place}")
-    assert find_model(name, models_dirs=[tmp_path / "models"]) == hub.ModelFiles("AudioX", path, None)
+    assert find_model(name, models_dirs=[tmp_path / "models"]) == ModelFiles("AudioX", path, None, BASE)
 
 
 def test_folders_are_searched_in_order(make: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -112,10 +117,10 @@ def test_own_models_are_found_by_name(make: Make, tmp_path: Path) -> None:
 
 def test_paths(make: Make, tmp_path: Path) -> None:
     path = make("模型/mine.ckpt")
-    assert find_model(str(path)) == hub.ModelFiles("mine", path, None)
+    assert find_model(str(path)) == ModelFiles("mine", path, None)
     assert find_model(path.parent).checkpoint == path
     preferred = make("模型/model.safetensors")
-    assert find_model(str(path.parent)) == hub.ModelFiles("模型", preferred, None)
+    assert find_model(str(path.parent)) == ModelFiles("模型", preferred, None)
     assert find_model("../模型").checkpoint.name == "model.safetensors"
     preferred.unlink()
     make("模型/second.ckpt")
@@ -134,19 +139,21 @@ def test_config_beside_a_checkpoint(make: Make, tmp_path: Path) -> None:
     foreign.write_text(json.dumps(small_data()))
     config = find_model(path).config
     assert config == foreign
-    assert read_config(config).dit.depth == 2
-    foreign.write_text("{broken")
-    assert find_model(path).config == foreign, "reading it tells what is wrong"
+    assert read_config(config).backbone.build(device="meta").config.depth == 2
+    for broken in ("{broken", "[" * 100_000, " " * LARGEST_FILE + json.dumps({"model_type": "t5"})):
+        foreign.write_text(broken)
+        assert find_model(path).config == foreign, "reading it tells what is wrong"
     own = make("m/AudioX.json", "{}")
     assert find_model(path).config == own
 
 
-@pytest.mark.parametrize("name", ["AudoiX", "HKUSTAudio/AudioX-MAF", "stable-audio"])
+@pytest.mark.parametrize("name", ["AudoiX", "HKUSTAudio/AudioX-Next", "stable-audio", "n" * 5000, "null\0byte", ""])
 def test_unknown_names(name: str, make: Make, tmp_path: Path) -> None:
     make("models/mine.ckpt")
-    with pytest.raises(InputError, match=r"Valid: AudioX, demo, mine\.") as error:
+    with pytest.raises(InputError, match=f"Valid: {', '.join(members())}, mine\\.") as error:
         find_model(name, models_dirs=[tmp_path / "models"])
-    assert repr(name) in str(error.value)
+    assert repr(name)[:50] in str(error.value)
+    assert len(str(error.value)) < 600
     if name == "AudoiX":
         assert "Did you mean 'AudioX'" in str(error.value)
 
@@ -161,7 +168,7 @@ def test_cache_of_hugging_face(
         return {"model.ckpt": str(checkpoint), "config.json": str(config)}.get(file)
 
     monkeypatch.setattr(huggingface_hub, "try_to_load_from_cache", from_cache)
-    assert find_model("AudioX") == hub.ModelFiles("AudioX", checkpoint, config)
+    assert find_model("AudioX") == ModelFiles("AudioX", checkpoint, config, BASE)
     assert {(repo, revision) for repo, _, revision in nowhere} == {
         ("HKUSTAudio/AudioX", "3d49eff6430b739ba5a28357b1a0eedd843e6711")
     }
@@ -173,7 +180,7 @@ def test_download_is_pinned_and_tells_the_licence(
     with caplog.at_level(logging.WARNING, "audiox"):
         files = find_model("AudioX")
     folder = tmp_path / "hf" / "audiox" / "AudioX"
-    assert files == hub.ModelFiles("AudioX", folder / "model.ckpt", folder / "config.json")
+    assert files == ModelFiles("AudioX", folder / "model.ckpt", folder / "config.json", BASE)
     pinned = "HKUSTAudio/AudioX@3d49eff6430b739ba5a28357b1a0eedd843e6711"
     assert downloads == [(pinned, "config.json"), (pinned, "model.ckpt")]
     assert "CC-BY-NC 4.0" in caplog.text
@@ -241,18 +248,18 @@ def test_cancelling_passes_through(monkeypatch: pytest.MonkeyPatch) -> None:
 )
 def test_text_encoder_file_with_its_tokenizer(tokenizer: str, make: Make) -> None:
     weights, beside = make("t5/mine.safetensors"), make(tokenizer)
-    assert find_text_encoder(weights) == hub.TextEncoderFiles("t5-base", weights, beside.parent)
+    assert find_companion(T5, weights) == CompanionFiles("t5-base", weights, beside.parent)
 
 
 def test_text_encoder_in_the_folders(make: Make, tmp_path: Path) -> None:
     weights, tokenizer = make("enc/t5_base.safetensors"), make("models/t5-base/tokenizer.json")
-    found = find_text_encoder(models_dirs=[tmp_path / "models", tmp_path / "enc"])
-    assert found == hub.TextEncoderFiles("t5-base", weights, tokenizer.parent)
+    found = find_companion(T5, models_dirs=[tmp_path / "models", tmp_path / "enc"])
+    assert found == CompanionFiles("t5-base", weights, tokenizer.parent)
     own = make("own/tokenizer.json")
     for given in (own, own.parent, str(own)):
-        assert find_text_encoder(weights, tokenizer=given).tokenizer_folder == own.parent
+        assert find_companion(T5, weights, tokenizer=given).tokenizer_folder == own.parent
     with pytest.raises(ModelNotFound, match=r"has no tokenizer\.json"):
-        find_text_encoder(weights, tokenizer=tmp_path)
+        find_companion(T5, weights, tokenizer=tmp_path)
 
 
 def test_text_encoder_in_the_cache(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -263,7 +270,7 @@ def test_text_encoder_in_the_cache(make: Make, monkeypatch: pytest.MonkeyPatch) 
         return str(tokenizer.with_name(file)) if (repo, revision) == ("t5-base", "main") else None
 
     monkeypatch.setattr(huggingface_hub, "try_to_load_from_cache", from_cache)
-    assert find_text_encoder() == hub.TextEncoderFiles("t5-base", weights, tokenizer.parent)
+    assert find_companion(T5) == CompanionFiles("t5-base", weights, tokenizer.parent)
 
 
 def test_only_what_is_missing_of_a_text_encoder_is_downloaded(
@@ -271,28 +278,46 @@ def test_only_what_is_missing_of_a_text_encoder_is_downloaded(
 ) -> None:
     pinned = "google-t5/t5-base@a9723ea7f1b39c1eae772870f3b547bf6ef7e6c1"
     weights = make("enc/t5_base.safetensors")
-    found = find_text_encoder(weights, models_dirs=[tmp_path / "models"])
+    found = find_companion(T5, weights, models_dirs=[tmp_path / "models"])
     assert found.weights == weights
     assert downloads == [(pinned, "tokenizer.json")]
     downloads.clear()
-    other = find_text_encoder("google-t5/t5-base", models_dirs=[tmp_path / "new"])
+    other = find_companion(T5, "google-t5/t5-base", models_dirs=[tmp_path / "new"])
     assert other.weights == other.tokenizer_folder / "model.safetensors"
     assert downloads == [(pinned, "tokenizer.json"), (pinned, "model.safetensors")]
 
 
 def test_text_encoder_that_is_nowhere(make: Make) -> None:
     with pytest.raises(ModelNotFound, match=r"tokenizer\.json and model\.safetensors not found here"):
-        find_text_encoder()
+        find_companion(T5)
     with pytest.raises(ModelNotFound, match=r"t5-base: tokenizer\.json not found here"):
-        find_text_encoder(make("enc/t5_base.safetensors"))
+        find_companion(T5, make("enc/t5_base.safetensors"))
     with pytest.raises(InputError, match="Did you mean 't5-base'"):
-        find_text_encoder("t5-bse")
+        find_companion(T5, "t5-bse")
 
 
-def test_registry() -> None:
-    for released in (*RELEASED.values(), *TEXT_ENCODERS.values()):
-        assert len(released.revision) == 40
-        assert released.source == f"https://huggingface.co/{released.repo}"
+@pytest.mark.parametrize("given", [5, None, b"AudioX", ["AudioX"]])
+def test_names_are_texts_or_paths(given: Any, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=f"model: expected a name or a path, got {type(given).__name__}"):
+        find_model(given)
+    if given is not None:
+        with pytest.raises(InputError, match=f"text encoder: expected a name or a path, got {type(given).__name__}"):
+            find_companion(T5, given)
+
+
+def test_the_folder_of_the_checkpoint_comes_first(make: Make, tmp_path: Path) -> None:
+    weights = make("models/t5_base.safetensors")
+    make("models/tokenizer.json")
+    own = make("model/t5-base.safetensors")
+    make("model/tokenizer.json")
+    found = find_companion(T5, models_dirs=[tmp_path / "models"], beside=tmp_path / "model")
+    assert found == CompanionFiles("t5-base", own, own.parent)
+    assert find_companion(T5, models_dirs=[tmp_path / "models"]).weights == weights
+    other = find_companion(T5, weights, models_dirs=[tmp_path / "models"], beside=tmp_path / "model")
+    assert other.weights == weights, "a given path wins"
+
+
+def test_the_first_folder_is_the_given_one() -> None:
     assert model_folders(["~/x"])[0] == Path("~/x").expanduser()
 
 

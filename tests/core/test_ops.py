@@ -1,4 +1,4 @@
-"""Formats, and layers that keep their weights in fewer bits than they compute in."""
+"""Layers that keep their weights in fewer bits than they compute in."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ import torch
 from torch import Tensor, nn
 
 from audiox_core.errors import InputError
-from audiox_core.memory.formats import DTYPES, Format, dtype_of, formats, name_of, quantize, storage_operations
-from audiox_core.memory.plan import COMPONENTS
-from audiox_core.weights.layout import build
-from tests.core.small import small_config
+from audiox_core.memory.formats import Format
+from audiox_core.networks import ops
+from audiox_core.networks.ops import linear, operations, quantize, storage_operations
+from tests.core.small import small_model
 
 FP8 = torch.float8_e4m3fn
 
@@ -23,29 +23,6 @@ def noise(*shape: int, scale: float = 1.0) -> Tensor:
 
 def relative(a: Tensor, b: Tensor) -> float:
     return ((a.float() - b.float()).norm() / b.float().norm()).item()
-
-
-def test_names_of_types() -> None:
-    assert [name_of(dtype_of(name)) for name in DTYPES] == list(DTYPES)
-    with pytest.raises(InputError, match="fp16"):
-        dtype_of("f16")
-    with pytest.raises(InputError, match="float64"):
-        name_of(torch.float64)
-
-
-@pytest.mark.parametrize("precision", list(DTYPES))
-@pytest.mark.parametrize("on_cpu", [True, False])
-def test_every_component_has_a_format(precision: str, on_cpu: bool) -> None:
-    table = formats(precision, on_cpu=on_cpu)
-    assert set(table) == set(COMPONENTS)
-    assert table["dit"].storage == precision
-    assert {f.compute for f in table.values()} == {"fp32"} or not on_cpu
-    assert all(f.storage != "fp8" for name, f in table.items() if name != "dit")
-
-
-def test_unknown_precision() -> None:
-    with pytest.raises(InputError, match="fp16"):
-        formats("half", on_cpu=True)
 
 
 @pytest.mark.parametrize("scale", [1e-6, 1e-3, 0.03, 1.0, 3e4])
@@ -92,8 +69,8 @@ def test_layers(name: str, bias: bool, storage: torch.dtype, bound: float) -> No
 
 @torch.no_grad()
 def test_a_saved_state_is_the_weight_itself() -> None:
-    operations = storage_operations(FP8, torch.float32)
-    layer, other = (operations.Linear(300, 256) for _ in range(2))
+    stored = storage_operations(FP8, torch.float32)
+    layer, other = (stored.Linear(300, 256) for _ in range(2))
     layer.load_state_dict({"weight": noise(256, 300, scale=0.01), "bias": noise(256)})
     state = layer.state_dict()
     assert state["weight"].dtype == torch.float32
@@ -103,14 +80,14 @@ def test_a_saved_state_is_the_weight_itself() -> None:
 
 
 def test_what_stays_as_it_is() -> None:
-    operations = storage_operations(FP8, torch.float16)
-    assert operations.Linear(8, 8).weight.dtype == torch.float16  # too small to matter
-    assert operations.Linear(300, 300, dtype=torch.float32).weight.dtype == torch.float32  # asked for
-    stored = operations.Linear(300, 300, dtype=FP8, device="meta")
+    kept = storage_operations(FP8, torch.float16)
+    assert kept.Linear(8, 8).weight.dtype == torch.float16  # too small to matter
+    assert kept.Linear(300, 300, dtype=torch.float32).weight.dtype == torch.float32  # asked for
+    stored = kept.Linear(300, 300, dtype=FP8, device="meta")
     assert (stored.weight.dtype, stored.bias.dtype) == (FP8, torch.float16)
-    assert operations.LayerNorm(8).weight.dtype == operations.LayerNorm(8, dtype=FP8).weight.dtype == torch.float16
+    assert kept.LayerNorm(8).weight.dtype == kept.LayerNorm(8, dtype=FP8).weight.dtype == torch.float16
     with pytest.raises(InputError, match="output_size"):
-        operations.ConvTranspose1d(2, 2, 4)(noise(1, 2, 8).half(), output_size=[16])
+        kept.ConvTranspose1d(2, 2, 4)(noise(1, 2, 8).half(), output_size=[16])
 
 
 def test_a_file_in_eight_bits_is_taken_as_it_is() -> None:
@@ -122,22 +99,10 @@ def test_a_file_in_eight_bits_is_taken_as_it_is() -> None:
     assert relative(layer.weight.float(), noise(256, 300)) < 0.03
 
 
-@pytest.mark.parametrize("precision", list(DTYPES))
-def test_networks_are_built_in_their_formats(precision: str) -> None:
-    for name, format in formats(precision, on_cpu=True).items():
-        if name == "text":
-            continue
-        net = build(name, small_config(), **format.options(name))
-        found = {p.dtype for p in net.parameters()}
-        assert found <= {format.storage_dtype, format.compute_dtype, torch.float32}
-        if name == "dit":
-            assert (net.dtype, net.compute_dtype) == (format.storage_dtype, format.compute_dtype)
-
-
 @torch.no_grad()
 def test_the_residual_stream_does_not_overflow() -> None:
     """Sums beyond float16's 65504 pass through the transformer in float16."""
-    net = build("dit", small_config(), **Format("fp16", "fp16").options("dit")).to_empty(device="cpu")
+    net = small_model().backbone.build(**Format("fp16", "fp16").options())
     for parameter in net.parameters():
         parameter.copy_(noise(*parameter.shape, scale=0.1))
     net.transformer.project_in.weight.fill_(3e3)
@@ -146,6 +111,26 @@ def test_the_residual_stream_does_not_overflow() -> None:
     assert answer.dtype == torch.float32
 
 
-def test_format_says_what_it_is() -> None:
-    assert str(Format("fp8", "fp16")) == "fp8, computing in fp16"
-    assert str(Format("fp32", "fp32")) == "fp32"
+@pytest.mark.parametrize("bias", [True, False])
+def test_the_faster_product_is_the_same_product(bias: bool) -> None:
+    """Only in float32 on a CPU without gradients does another library multiply."""
+    layer = operations.Linear(300, 256, bias=bias).requires_grad_(False)
+    plain = nn.Linear(300, 256, bias=bias).requires_grad_(False)
+    plain.load_state_dict(layer.state_dict())
+    for shape in ((300,), (3, 300), (2, 5, 300)):
+        with torch.no_grad():
+            assert relative(layer(noise(*shape)), plain(noise(*shape))) < 1e-6
+    x = noise(3, 300).requires_grad_()
+    layer(x).sum().backward()
+    assert relative(x.grad, plain.weight.sum(0).expand(3, -1)) < 1e-5
+
+
+@torch.no_grad()
+def test_without_that_library_torch_multiplies(monkeypatch: pytest.MonkeyPatch) -> None:
+    weight, x = noise(8, 16), noise(2, 16)
+    expected = linear(x, weight, None)
+    monkeypatch.setattr(ops, "_ONEDNN", None)
+    assert relative(linear(x, weight, None), expected) < 1e-6
+    monkeypatch.setattr(ops, "_ONEDNN", lambda *_: pytest.fail("asked for a type it is not for"))
+    assert linear(x.double(), weight.double(), None).dtype == torch.float64
+    assert linear(x.bfloat16(), weight.bfloat16(), None).dtype == torch.bfloat16

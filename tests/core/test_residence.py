@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import gc
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from time import sleep
 from typing import Any
 
 import pytest
@@ -12,13 +14,11 @@ import torch
 from torch import Tensor, nn
 
 from audiox_core.errors import OutOfMemory
-from audiox_core.memory import residence as offload
-from audiox_core.memory.report import GB, Machine, make_plan
+from audiox_core.memory import residence as module
+from audiox_core.memory.machine import Machine
+from audiox_core.memory.plan import GB, make_plan
 from audiox_core.memory.residence import Residence, Step
-from audiox_core.models.config import TextConfig
-from audiox_core.networks.t5 import TextEncoder
-from audiox_core.weights.layout import build
-from tests.core.card import CONFIG, DIMS, all_parts, changed, decode, plan_for, sample
+from tests.core.card import MODEL, all_parts, changed, decode, network, plan_for, sample
 from tests.core.fake_allocator import Allocator
 
 
@@ -37,8 +37,8 @@ def ids(parts: dict[str, nn.Module]) -> Iterator[None]:
 
 
 @pytest.mark.usefixtures("ids")
-def test_moved_components_answer_the_same_and_leave(parts: dict[str, nn.Module]) -> None:
-    residence = Residence(parts, changed(plan_for(parts), "stage"), device="cpu")
+def test_moved_parts_answer_the_same_and_leave(parts: dict[str, nn.Module]) -> None:
+    residence = Residence(parts, changed(plan_for(), "stage"), device="cpu")
     with torch.no_grad():
         expected = (
             sample(parts["dit"], None),
@@ -60,14 +60,10 @@ def test_moved_components_answer_the_same_and_leave(parts: dict[str, nn.Module])
 def test_what_is_resident_stays_until_it_is_in_the_way(parts: dict[str, nn.Module], caplog: Any) -> None:
     parts = {**parts}  # resident weights are not kept in RAM: work on copies of these two
     for name in ("text", "audio"):
-        twin = (
-            TextEncoder(CONFIG.conditioner(TextConfig))
-            if name == "text"
-            else build(name, CONFIG).to_empty(device="cpu")
-        )
+        twin = network(name)
         twin.load_state_dict(parts[name].state_dict())
-        parts[name] = twin.eval().requires_grad_(False)
-    plan = changed(plan_for(parts), "stage")
+        parts[name] = twin
+    plan = changed(plan_for(), "stage")
     plan = replace(
         plan, places={**plan.places, **{n: replace(plan.places[n], where="device") for n in ("text", "audio")}}
     )
@@ -96,7 +92,7 @@ def test_what_is_resident_stays_until_it_is_in_the_way(parts: dict[str, nn.Modul
 
 @pytest.mark.usefixtures("ids")
 def test_decoding_falls_back_to_tiles(parts: dict[str, nn.Module], caplog: Any) -> None:
-    residence = Residence(parts, changed(plan_for(parts), "stage"), device="cpu")
+    residence = Residence(parts, changed(plan_for(), "stage"), device="cpu")
     with torch.no_grad():
         expected = decode(parts["autoencoder"], Step(torch.device("cpu"), torch.float32, None, 0))
         with Allocator() as whole:
@@ -114,7 +110,7 @@ def test_decoding_falls_back_to_tiles(parts: dict[str, nn.Module], caplog: Any) 
 
 @pytest.mark.usefixtures("ids")
 def test_nothing_helps(parts: dict[str, nn.Module]) -> None:
-    residence = Residence(parts, changed(plan_for(parts), "stage"), device="cpu")
+    residence = Residence(parts, changed(plan_for(), "stage"), device="cpu")
     with torch.no_grad(), Allocator(200_000) as allocator:
         for name, work in (("autoencoder", decode), ("text", lambda net, step: net([[5] * 100 + [1]] * 64))):
             with pytest.raises(OutOfMemory) as caught:
@@ -128,7 +124,7 @@ def test_nothing_helps(parts: dict[str, nn.Module]) -> None:
 
 
 def test_an_interrupted_resident_leaves_again(parts: dict[str, nn.Module]) -> None:
-    residence = Residence(parts, changed(plan_for(parts), "device"), device="cpu")
+    residence = Residence(parts, changed(plan_for(), "device"), device="cpu")
 
     def stop(net: Any, step: Step) -> None:
         raise KeyboardInterrupt
@@ -145,9 +141,35 @@ def test_an_interrupted_resident_leaves_again(parts: dict[str, nn.Module]) -> No
 
 
 @pytest.mark.usefixtures("ids")
+def test_threads_take_turns(parts: dict[str, nn.Module]) -> None:
+    """One works at a time, whatever part it asks for, and each answer is as if it were alone."""
+    residence = Residence(parts, changed(plan_for(), "stage"), device="cpu")
+    working: list[str] = []
+    most: list[int] = []
+
+    def turn(name: str) -> Tensor:
+        def work(net: Any, step: Step) -> Tensor:
+            working.append(name)
+            sleep(0.05)
+            most.append(len(working))
+            answer = sample(net, step) if name == "dit" else decode(net, step)
+            working.remove(name)
+            return answer
+
+        with torch.no_grad():
+            return residence.run(name, work)
+
+    names = ["dit", "autoencoder", "dit", "autoencoder"]
+    alone = {name: turn(name) for name in set(names)}
+    with ThreadPoolExecutor(4) as threads:
+        answers = list(threads.map(turn, names))
+    assert set(most) == {1} and residence.held == ()
+    assert all(torch.equal(answer, alone[name]) for name, answer in zip(names, answers, strict=True))
+
+
+@pytest.mark.usefixtures("ids")
 def test_without_a_gpu_nothing_moves(parts: dict[str, nn.Module]) -> None:
-    sizes = {name: sum(p.numel() for p in net.parameters()) for name, net in parts.items()}
-    plan = make_plan(Machine("cpu", "CPU", 0, 0, 32 * GB, 16 * GB), sizes, dims=DIMS)
+    plan = make_plan(Machine("cpu", "CPU", 0, 0, 32 * GB, 16 * GB), MODEL)
     residence, own = Residence(parts, plan), {id(p) for p in parts["dit"].parameters()}
     with torch.no_grad():
         residence.run("dit", lambda net, step: own.difference_update(id(p) for p in net.parameters()))
@@ -164,8 +186,8 @@ def test_without_a_gpu_nothing_moves(parts: dict[str, nn.Module]) -> None:
     assert tiles == [None, 128]
 
 
-def test_a_component_may_stay_on_the_cpu(parts: dict[str, nn.Module]) -> None:
-    plan = changed(plan_for(parts), "stage")
+def test_a_part_may_stay_on_the_cpu(parts: dict[str, nn.Module]) -> None:
+    plan = changed(plan_for(), "stage")
     plan = replace(plan, places={**plan.places, "text": replace(plan.places["text"], where="cpu")})
     residence, own = Residence(parts, plan, device="meta"), {id(p) for p in parts["text"].parameters()}
     text = residence.run("text", lambda net, step: (step.device.type, {id(p) for p in net.parameters()}))
@@ -175,11 +197,11 @@ def test_a_component_may_stay_on_the_cpu(parts: dict[str, nn.Module]) -> None:
 
 def test_an_impossible_plan_is_refused_at_once(parts: dict[str, nn.Module]) -> None:
     with pytest.raises(OutOfMemory, match="are needed on a fake card"):
-        Residence(parts, plan_for(parts, vram=1_000_000))
+        Residence(parts, plan_for(vram=1_000_000))
 
 
 def test_how_running_out_of_memory_is_told() -> None:
-    told = offload._out_of_memory
+    told = module._out_of_memory
     assert (
         told(torch.cuda.OutOfMemoryError("x"))
         and told(MemoryError())

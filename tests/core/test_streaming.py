@@ -9,6 +9,7 @@ import gc
 import sys
 from collections.abc import Callable
 from contextlib import nullcontext
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -19,10 +20,10 @@ from audiox_core.errors import AudioXError, InputError
 from audiox_core.memory import streaming
 from audiox_core.memory.formats import Format
 from audiox_core.memory.residence import Residence, Step
-from audiox_core.networks.dit import DiffusionTransformer
-from audiox_core.weights.layout import build
-from tests.core.card import CONFIG, all_parts, changed, fill, plan_for, sample
+from tests.core.card import MODEL, all_parts, changed, network, plan_for, sample
 from tests.core.fake_allocator import Allocator, host_memory
+
+REAL_HOST_MEMORY = streaming.host_memory
 
 
 @pytest.fixture(autouse=True)
@@ -38,7 +39,7 @@ def parts() -> dict[str, nn.Module]:
 @pytest.fixture
 def dit_only(parts: dict[str, nn.Module]) -> dict[str, nn.Module]:
     """A transformer of its own: streaming packs its weights anew."""
-    return {**parts, "dit": fill(build("dit", CONFIG).to_empty(device="cpu"))}
+    return {**parts, "dit": network("dit")}
 
 
 @pytest.mark.parametrize("count", [1, 2, 3, 5, 8])
@@ -46,7 +47,7 @@ def dit_only(parts: dict[str, nn.Module]) -> dict[str, nn.Module]:
 def test_streaming_changes_no_bit(dit_only: dict[str, nn.Module], count: int, mode: Callable[[], Any]) -> None:
     with mode():
         expected = sample(dit_only["dit"], None)
-        residence = Residence(dit_only, changed(plan_for(dit_only), "stage", count), device="cpu")
+        residence = Residence(dit_only, changed(plan_for(), "stage", count), device="cpu")
         for _ in range(2):
             with Allocator() as allocator:
                 assert torch.equal(residence.run("dit", sample), expected)
@@ -58,14 +59,12 @@ def test_streaming_changes_no_bit(dit_only: dict[str, nn.Module], count: int, mo
 
 def test_streaming_eight_bit_weights(parts: dict[str, nn.Module]) -> None:
     state = parts["dit"].state_dict()
-    net = DiffusionTransformer(CONFIG.dit, **Format("fp8", "fp32").options("dit")).eval().requires_grad_(False)
+    net = MODEL.backbone.build(**Format("fp8", "fp32").options()).eval().requires_grad_(False)
     net.load_state_dict(state)
     own = {**parts, "dit": net}
     with torch.no_grad():
         expected = sample(net, None)
-        assert torch.equal(
-            Residence(own, changed(plan_for(own), "stage", 8), device="cpu").run("dit", sample), expected
-        )
+        assert torch.equal(Residence(own, changed(plan_for(), "stage", 8), device="cpu").run("dit", sample), expected)
 
 
 def test_the_next_block_is_read_while_one_computes(dit_only: dict[str, nn.Module], monkeypatch: Any) -> None:
@@ -78,7 +77,7 @@ def test_the_next_block_is_read_while_one_computes(dit_only: dict[str, nn.Module
 
     monkeypatch.setattr(streaming.Stream, "after", spy)
     with torch.no_grad():
-        Residence(dit_only, changed(plan_for(dit_only), "stage", 5), device="cpu").run("dit", sample)
+        Residence(dit_only, changed(plan_for(), "stage", 5), device="cpu").run("dit", sample)
     assert [n for n, _ in seen] == [0, 1, 2, 3, 4] * 3
     assert all({n, (n + 1) % 5} == set(holds) for n, holds in seen)
 
@@ -116,7 +115,7 @@ def test_slots_are_reused_only_after_the_device_is_done(dit_only: dict[str, nn.M
     monkeypatch.setattr(streaming.Stream, "__init__", with_stream)
     with torch.no_grad():
         expected = sample(dit_only["dit"], None)
-        residence = Residence(dit_only, changed(plan_for(dit_only), "stage", 3), device="cpu")
+        residence = Residence(dit_only, changed(plan_for(), "stage", 3), device="cpu")
         assert torch.equal(residence.run("dit", sample), expected)
     assert log[0] == ("copy waits", "compute") and log[-1] == ("copy ends", None)
     copies = [event for what, event in log if what == "copy records"]
@@ -128,7 +127,7 @@ def test_slots_are_reused_only_after_the_device_is_done(dit_only: dict[str, nn.M
 
 
 def test_sampling_falls_back_to_streaming(dit_only: dict[str, nn.Module], caplog: Any) -> None:
-    residence = Residence(dit_only, changed(plan_for(dit_only), "stage"), device="cpu")
+    residence = Residence(dit_only, changed(plan_for(), "stage"), device="cpu")
     with torch.no_grad():
         expected = sample(dit_only["dit"], None)
         with Allocator() as whole:
@@ -150,7 +149,7 @@ def test_sampling_falls_back_to_streaming(dit_only: dict[str, nn.Module], caplog
 @pytest.mark.parametrize("error", [KeyboardInterrupt, InputError, GeneratorExit, ZeroDivisionError])
 def test_interruptions_leave_nothing_behind(dit_only: dict[str, nn.Module], error: type[BaseException]) -> None:
     before = {k: v.clone() for k, v in dit_only["dit"].named_parameters()}
-    residence = Residence(dit_only, changed(plan_for(dit_only), "stage", 5), device="cpu")
+    residence = Residence(dit_only, changed(plan_for(), "stage", 5), device="cpu")
     block = dit_only["dit"].transformer.layers[1]
 
     def work(net: Any, step: Step) -> Tensor:
@@ -174,15 +173,54 @@ def test_interruptions_leave_nothing_behind(dit_only: dict[str, nn.Module], erro
 def test_a_real_plan_keeps_its_word(dit_only: dict[str, nn.Module]) -> None:
     """Budgets below the weights: planned, applied, and counted."""
     weights = sum(p.nbytes for p in dit_only["dit"].parameters())
-    plan = plan_for(dit_only, vram=int(weights * 1.3))
+    plan = plan_for(vram=int(weights * 1.3))
     assert plan.streamed_blocks and not plan.problems
     with torch.no_grad(), Allocator(plan.budget):
         Residence(dit_only, plan, device="cpu").run("dit", sample)
 
 
+class Refusing:
+    """torch.empty where the system allows no page-locked memory at all, or only for so many blocks."""
+
+    def __init__(self, allowed: int):
+        self.allowed, self.asked, self.real = allowed, 0, torch.empty
+
+    def __call__(self, *size: Any, pin_memory: bool = False, **options: Any) -> Tensor:
+        if not pin_memory:
+            return self.real(*size, **options)
+        self.asked += 1
+        if self.asked > self.allowed:
+            raise RuntimeError("CUDA error: out of memory\nmore that nobody needs")
+        memory: Any = self.real(*size, **options)
+        memory.is_pinned = lambda: True
+        return memory
+
+
+@pytest.mark.parametrize("allowed", [0, 2])
+def test_page_locked_memory_may_be_refused(
+    allowed: int, dit_only: dict[str, nn.Module], monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """It is asked for until it is refused once, which is told once; then streaming goes on in ordinary memory."""
+    monkeypatch.setattr(streaming, "host_memory", REAL_HOST_MEMORY)
+    refusing = Refusing(allowed)
+    monkeypatch.setattr(torch, "empty", refusing)
+    plan = replace(changed(plan_for(), "stage", 8), pinned=True)
+    residence = Residence(dit_only, plan, device="cpu")
+    assert not residence._pin, "only CUDA profits from it"
+    residence._pin = True  # the CPU plays the card
+    with torch.no_grad():
+        expected = sample(dit_only["dit"], None)
+        assert torch.equal(residence.run("dit", sample), expected)
+        assert torch.equal(residence.run("dit", sample), expected)
+    assert refusing.asked == allowed + 1
+    warnings = [record.getMessage() for record in caplog.records if record.name == "audiox"]
+    assert len(warnings) == 1
+    assert "page-locked memory can't be had (CUDA error: out of memory); streaming goes on" in warnings[0]
+
+
 def test_accelerate_is_named_when_it_is_missing(dit_only: dict[str, nn.Module], monkeypatch: Any) -> None:
     monkeypatch.setitem(sys.modules, "accelerate", None)
-    residence = Residence(dit_only, changed(plan_for(dit_only), "stage", 4), device="cpu")
+    residence = Residence(dit_only, changed(plan_for(), "stage", 4), device="cpu")
     with pytest.raises(AudioXError, match="pip install accelerate"):
         residence.run("dit", sample)
     assert residence.held == ()

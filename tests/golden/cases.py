@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from fnmatch import fnmatchcase
 from functools import lru_cache
 from itertools import pairwise
@@ -15,76 +15,89 @@ from torch import Tensor
 
 from audiox_core.media import audio as media_audio
 from audiox_core.media import frames as media_frames
-from audiox_core.networks.t5 import ByteTokenizer
-from audiox_core.pipeline import Draws, Pipeline
+from audiox_core.memory.machine import measure
+from audiox_core.pipeline import Pipeline, assemble
 from audiox_core.sampling import (
     BrownianNoise,
     VDenoiser,
     get_sigmas_polyexponential,
-    randn_like_from,
     sample,
-    sample_flow,
 )
 from audiox_core.sampling.guidance import GuidedVelocity
-from audiox_core.sampling.regions import KeepSource, build_mask, crop_and_paste
-from audiox_core.weights.load import load_component
-from audiox_core.weights.open import assemble
+from audiox_core.settings import Settings
+from audiox_core.weights.load import load_part
 from tests.golden.reader import GoldenSet
 
 Outputs = dict[str, Tensor]
+Runner = Callable[[GoldenSet, str], Outputs]
 SDE = "dpmpp-3m-sde"
 
 
 @lru_cache(maxsize=2)
 def network(golden: GoldenSet, case: str | None = None) -> Any:
-    """The set's DiT, or the one that a case describes."""
-    config = golden.config_of(case) if case else golden.config
-    return load_component("dit", golden.tensors(config), config)
+    """The set's network, or the one that a case describes."""
+    model = golden.model_of(case) if case else golden.model
+    return load_part(model.backbone, golden.tensors(model))
 
 
 @lru_cache(maxsize=1)
 def pipeline(golden: GoldenSet) -> Pipeline:
-    config = golden.config
-    return assemble(
-        config, golden.tensors(config), golden.text_tensors(config), ByteTokenizer(), device="cpu", dtype="fp32"
-    )
+    return assemble(golden.opened(golden.model), measure("cpu"), dtype="fp32")
 
 
-def component(golden: GoldenSet, name: str) -> Any:
-    return pipeline(golden).residence.components[name]
+def part(golden: GoldenSet, name: str) -> Any:
+    return pipeline(golden).residence.networks[name]
+
+
+class Joined:
+    """A network that is given tokens (B, M, D) which are joined already, as the sets store them."""
+
+    def __init__(self, inner: Any):
+        self.inner = inner
+
+    def prepare(self, tokens: Mapping[str, Tensor] | None, device: torch.device | None = None) -> Any:
+        return self.inner.prepare(None, device) if tokens is None else self.inner.prepare_context(tokens["joined"])
+
+    def __call__(self, *given: Any) -> Tensor:
+        return self.inner(*given)
 
 
 def seeded(seed: int) -> torch.Generator:
     return torch.Generator().manual_seed(seed)
 
 
+def guided(net: Any, cond: Tensor, negative: Tensor | None = None, **options: float) -> GuidedVelocity:
+    """A network's velocity under tokens that are joined already."""
+    return GuidedVelocity(Joined(net), {"joined": cond}, None if negative is None else {"joined": negative}, **options)
+
+
 def velocity(golden: GoldenSet, given: dict[str, Any], scale: float | None = None) -> GuidedVelocity:
-    return GuidedVelocity(network(golden), given["cond"], scale=given["scale"] if scale is None else scale)
+    return guided(network(golden), given["cond"], scale=given["scale"] if scale is None else scale)
 
 
 def dit(golden: GoldenSet, case: str) -> Outputs:
     g = golden.inputs(case)
     net = network(golden, case if "diffusion_config" in golden.cases[case] else None)
 
-    def guided(scale: float, negative: Tensor | None = None, rescale: float = 0.0) -> Tensor:
-        return GuidedVelocity(net, g["cond"], negative, scale=scale, rescale=rescale)(g["x"], g["t"])
+    def answer(scale: float, negative: Tensor | None = None, rescale: float = 0.0) -> Tensor:
+        return guided(net, g["cond"], negative, scale=scale, rescale=rescale)(g["x"], g["t"])
 
     return {
-        "plain": guided(1.0),
+        "plain": answer(1.0),
         "unconditional": net(g["x"], g["t"]),
-        "guided": guided(g["scale"]),
-        "guided_phi": guided(g["scale"], rescale=g["phi"]),
-        "guided_negative": guided(g["scale"], g["negative"]),
-        "guided_negative_mask": guided(g["scale"], g["negative"] * g["mask"][..., None]),
+        "guided": answer(g["scale"]),
+        "guided_phi": answer(g["scale"], rescale=g["phi"]),
+        "guided_negative": answer(g["scale"], g["negative"]),
+        "guided_negative_mask": answer(g["scale"], g["negative"] * g["mask"][..., None]),
     }
 
 
 def text(golden: GoldenSet, case: str) -> Outputs:
-    return {"embeddings": component(golden, "text")(golden.inputs(case)["input_ids"])}
+    return {"embeddings": part(golden, "text")(golden.inputs(case)["input_ids"])}
 
 
 def video(golden: GoldenSet, case: str) -> Outputs:
-    net, frames = component(golden, "video"), golden.inputs(case)["frames"]
+    net, frames = part(golden, "video"), golden.inputs(case)["frames"]
     states = net.clip(frames.flatten(0, 1)).unflatten(0, frames.shape[:2])  # (B, F, 50, D)
     return {
         "tokens": net(frames),
@@ -104,7 +117,7 @@ def resize(golden: GoldenSet, case: str) -> Outputs:
 
 
 def audio(golden: GoldenSet, case: str) -> Outputs:
-    net, waveform = component(golden, "audio"), golden.inputs(case)["audio"]
+    net, waveform = part(golden, "audio"), golden.inputs(case)["audio"]
     mean, deviation = net.latents(waveform)
     seed = int(re.search(r"torch\.manual_seed\((\d+)\)", golden.cases[case]["call"]).group(1))
     noise = torch.randn(mean.shape, generator=seeded(seed))
@@ -117,7 +130,7 @@ def audio(golden: GoldenSet, case: str) -> Outputs:
 
 
 def vae(golden: GoldenSet, case: str) -> Outputs:
-    net, g = component(golden, "autoencoder"), golden.inputs(case)
+    net, g = part(golden, "autoencoder"), golden.inputs(case)
     mean, deviation = net.encode(g["audio"])
     seed = int(re.search(r"torch\.manual_seed\((\d+)\)", golden.cases[case]["call"]).group(1))
     noise = torch.randn(mean.shape, generator=seeded(seed))
@@ -177,55 +190,6 @@ def trace(golden: GoldenSet, case: str) -> Outputs:
     }
 
 
-def inpaint(golden: GoldenSet, case: str) -> Outputs:
-    g = golden.inputs(case)
-    length = g["noise"].shape[-1]
-    mask = build_mask(length, **mask_options(g["mask_args"]))
-    name = case.removeprefix("inpaint_")
-    return {
-        "latents": inpainted(golden, g, g["noise"], g["init"], mask, name, seeded(g["seed"])),
-        "mask": mask,
-    }
-
-
-def mask_options(given: dict[str, float]) -> dict[str, float]:
-    """The set's mask arguments under this library's names."""
-    names = {"maskstart": "start", "maskend": "end", "softnessL": "softness_left", "softnessR": "softness_right"}
-    wanted = ("maskstart", "maskend", "softnessL", "softnessR", "marination")
-    return {names.get(k, k): given[k] for k in wanted}
-
-
-def inpainted(
-    golden: GoldenSet,
-    g: dict[str, Any],
-    noise: Tensor,
-    init: Tensor,
-    mask: Tensor,
-    sampler: str,
-    generator: torch.Generator,
-) -> Tensor:
-    sigmas = get_sigmas_polyexponential(g["steps"], g["sigma_min"], g["sigma_max"])
-    draw = randn_like_from(generator)
-    keep = KeepSource(init, mask, g["steps"], draw)
-
-    def callback(info: dict[str, Any]) -> None:
-        if sampler in ("k-heun", "k-dpm-2"):
-            draw(init)  # these two draw once a step for a noise of strength zero, before the model call
-        keep(info)
-
-    return sample(
-        velocity(golden, g),
-        noise,
-        steps=g["steps"],
-        sigma_min=g["sigma_min"],
-        sigma_max=g["sigma_max"],
-        sampler=sampler,
-        generator=generator,
-        init=keep.start() if sigmas[0] > 0 else None,
-        callback=callback,
-    )
-
-
 def sigmas(golden: GoldenSet, case: str) -> Outputs:
     return {
         "_".join(str(a) for a in arguments): get_sigmas_polyexponential(*arguments)
@@ -245,42 +209,34 @@ def denoise(golden: GoldenSet, case: str) -> Outputs:
     return {"plain": at_each(1.0), "guided": at_each(scale)}
 
 
-def masks(golden: GoldenSet, case: str) -> Outputs:
-    arguments = golden.inputs(case)["arguments"]
-    return {str(i): build_mask(length, **mask_options(given)) for i, (length, given) in enumerate(arguments)}
-
-
 def flow(golden: GoldenSet, case: str) -> Outputs:
     g = golden.inputs(case)
     model, steps = velocity(golden, g), g["steps"]
+    euler: dict[str, Any] = {"objective": "rectified_flow", "sampler": "rectified-flow"}
     return {
-        "latents": sample_flow(model, g["noise"], steps=steps),
-        "variation": sample_flow(model, g["noise"], steps=steps, sigma_max=g["sigma_max"], init=g["init"]),
+        "latents": sample(model, g["noise"], steps=steps, sigma_max=1.0, **euler),
+        "variation": sample(model, g["noise"], steps=steps, sigma_max=g["sigma_max"], init=g["init"], **euler),
     }
 
 
 def generate(golden: GoldenSet, case: str) -> Outputs:
     g, pipe = golden.inputs(case), pipeline(golden)
-    timing, channels = pipe.timing, golden.config.dit.io_channels
-    length = g["samples"] // timing.downsampling_ratio
-    draws = Draws.from_seed(g["seed"], channels, length, timing.prompt_latents)
-    frames, waveform = g.get("frames"), g.get("audio")
-    tokens = pipe.encode(
-        ids=g["text"],
-        frames=None if frames is None else frames[None],
-        waveform=None if waveform is None else waveform[None],
-        prompt_noise=draws.prompt_noise,
-    )
-    latents = pipe.sample(
-        tokens,
-        None,
-        draws,
+    draws = pipe.draw(g["seed"], g["samples"] // pipe.timing.downsampling_ratio)
+    conditioner, drawn = pipe.conditioner, draws.conditions
+    given = {"text": conditioner.encode("text", [g["text"]])}
+    if g.get("frames") is not None:
+        given["video"] = conditioner.encode("video", [g["frames"][None]], drawn["video"])
+    if g.get("audio") is not None:
+        given["audio"] = conditioner.encode("audio", g["audio"][None], drawn["audio"])
+    settings = Settings(
+        text="",
         steps=g["steps"],
         guidance=g["scale"],
         sampler=g["sampler"],
         sigma_min=g["low"],
         sigma_max=g["high"],
-    )
+    ).resolved(pipe.model)
+    latents = pipe.sample(conditioner.complete(given, drawn), None, draws, settings)
     sound = pipe.decode(latents)
     return {
         "latents": latents,
@@ -290,60 +246,34 @@ def generate(golden: GoldenSet, case: str) -> Outputs:
     }
 
 
-def edit(golden: GoldenSet, case: str) -> Outputs:
-    """Generation from initial audio: a variation, or inpainting when the case has a mask."""
-    g, pipe = golden.inputs(case), pipeline(golden)
-    timing, net = pipe.timing, component(golden, "autoencoder")
-    generator = seeded(g["seed"])
-    noise = torch.randn(
-        1, golden.config.dit.io_channels, g["samples"] // timing.downsampling_ratio, generator=generator
-    )
-    mean, deviation = net.encode(media_audio.prepare(g["audio"], g["rate"], g["samples"])[None])
-    init = mean + deviation * torch.randn(mean.shape, generator=generator)
-    given = g.get("mask_args")
-    if given is None:
-        latents = sample(
-            velocity(golden, g),
-            noise,
-            steps=g["steps"],
-            sigma_min=g["sigma_min"],
-            sigma_max=g["level"],
-            sampler=SDE,
-            generator=generator,
-            init=init,
-        )
-        return {"latents": latents}
-    init = crop_and_paste(init, crop_from=given["cropfrom"], paste_from=given["pastefrom"], paste_to=given["pasteto"])
-    mask = build_mask(init.shape[-1], **mask_options(given))
-    return {"latents": inpainted(golden, g, noise, init, mask, SDE, generator)}
+RUNNERS: dict[str, Runner] = {
+    "dit*": dit,
+    "text": text,
+    "video": video,
+    "resize": resize,
+    "audio": audio,
+    "vae": vae,
+    "prepare": prepare,
+    "sample_*": sampled,
+    "variation": sampled,
+    "trace_*": trace,
+    "sigmas": sigmas,
+    "denoise": denoise,
+    "flow": flow,
+    "generate_*": generate,
+}
 
 
-RUNNERS: list[tuple[str, Callable[[GoldenSet, str], Outputs]]] = [
-    ("dit*", dit),
-    ("text", text),
-    ("video", video),
-    ("resize", resize),
-    ("audio", audio),
-    ("vae", vae),
-    ("prepare", prepare),
-    ("sample_*", sampled),
-    ("variation", sampled),
-    ("trace_*", trace),
-    ("inpaint_*", inpaint),
-    ("sigmas", sigmas),
-    ("denoise", denoise),
-    ("masks", masks),
-    ("flow", flow),
-    ("generate_text*", generate),
-    ("generate_variation", edit),
-    ("generate_inpaint", edit),
-    ("generate_*", generate),
-]
+def runners(golden: GoldenSet) -> Mapping[str, Runner]:
+    """The ways to compute a set's cases, by pattern, the first that fits: those of its kind of model."""
+    from tests.golden import cases_edit, cases_family
+
+    return cases_family.RUNNERS if golden.fused else {**cases_edit.RUNNERS, **RUNNERS}
 
 
 def run(golden: GoldenSet, case: str) -> Outputs:
     """All outputs of a case. An unknown case is an error: nothing is skipped silently."""
-    for pattern, runner in RUNNERS:
+    for pattern, runner in runners(golden).items():
         if fnmatchcase(case, pattern):
             with torch.inference_mode():
                 return runner(golden, case)

@@ -35,21 +35,29 @@ def report_row(request: pytest.FixtureRequest) -> Callable[[str, str, float, flo
     return lambda case, output, error, bound: rows.append(Row(case, output, error, bound))
 
 
+def golden_sets(config: pytest.Config) -> list[GoldenSet]:
+    """The set that --golden-dir names, or all that lie here."""
+    named = config.getoption("golden_dir")
+    folders = [Path(named)] if named else sorted(path.parent for path in Path(__file__).parent.glob("*/manifest.json"))
+    return [golden_set(folder) for folder in folders]
+
+
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     if "golden" not in metafunc.fixturenames:
         return
-    golden = golden_set(Path(metafunc.config.getoption("golden_dir")))
+    sets = golden_sets(metafunc.config)
     if "output" in metafunc.fixturenames:
         given = [
             (golden, case, name)
+            for golden in sets
             for case, entry in golden.cases.items()
             for name, output in entry["outputs"].items()
             if output["file"]
         ]
-        ids = [f"{case}-{name}" for _, case, name in given]
+        ids = [f"{golden.folder.name}-{case}-{name}" for golden, case, name in given]
         metafunc.parametrize("golden,case,output", given, ids=ids)
     else:
-        metafunc.parametrize("golden", [golden], ids=[golden.folder.name])
+        metafunc.parametrize("golden", sets, ids=[golden.folder.name for golden in sets])
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
@@ -12,10 +12,12 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor
 
-from audiox_core.models.config import BACKBONES, ModelConfig, TextConfig, parse_config
-from audiox_core.models.section import Section
-from audiox_core.networks.t5 import TextEncoder
-from audiox_core.weights.load import expected_keys
+from audiox_core.models.config import parse_config
+from audiox_core.models.parts import Model
+from audiox_core.networks.t5 import ByteTokenizer
+from audiox_core.weights.bundle import Bundle
+from audiox_core.weights.layout import companion_keys, expected_keys
+from audiox_core.weights.open import Opened
 from tests.golden import weights
 
 MAKERS = {
@@ -24,6 +26,13 @@ MAKERS = {
     "pixels": lambda d: weights.pixels(d["seed"], d["shape"]),
     "bits": lambda d: weights.bits(d["seed"], d["shape"], d.get("share", 0.5)),
 }
+
+
+def filled(key: str, shape: tuple[int, ...]) -> Tensor:
+    """A weight by its name and shape; the rotary table keeps the model's own value."""
+    if key.endswith("inv_freq"):
+        return 10000.0 ** -(torch.arange(shape[0]) / shape[0])
+    return torch.from_numpy(weights.fill(key, shape))
 
 
 class GoldenSet:
@@ -37,34 +46,58 @@ class GoldenSet:
     def json(self, name: str) -> Any:
         return json.loads((self.folder / name).read_text(encoding="utf-8"))
 
-    @cached_property
-    def config(self) -> ModelConfig:
-        return parse_config(self.json("config.json"), "config.json")
+    @property
+    def fused(self) -> bool:
+        """Whether it is of a member behind a fusion block, with other cases than the base model's."""
+        return bool(self.json("config.json")["model"]["diffusion"].get("gate"))
 
-    def config_of(self, case: str) -> ModelConfig:
-        """The set's configuration; a case may bring a backbone of its own."""
+    @cached_property
+    def model(self) -> Model:
+        data = self.json("config.json")
+        for entry in data["model"]["conditioning"]["configs"]:
+            if "sync" in entry["type"]:  # as tiny as the rest; the sets give its answers where they need them
+                entry["config"].setdefault("synchformer_config", {"width": 768, "depth": 1, "heads": 12})
+        return self.heard(parse_config(data, "config.json"))
+
+    def heard(self, model: Model) -> Model:
+        """The model with sounds as long as the set's own, where the conditioner takes any length."""
+        given = self.cases.get("generate_all", {}).get("inputs", {}).get("audio")
+        if given is None:
+            return model
+        part = model.parts["audio"]
+        condition: Any = part.condition
+        samples = given["shape"][-1]
+        condition = replace(
+            condition,
+            reads=replace(condition.reads, samples=samples),
+            draw=partial(condition.draw, samples=samples),
+        )
+        heard = replace(part, condition=condition)
+        return replace(model, conditioners=tuple(heard if p is part else p for p in model.conditioners))
+
+    def model_of(self, case: str) -> Model:
+        """The set's model; a case may bring a backbone of its own."""
         own = self.cases[case].get("diffusion_config")
         if own is None:
-            return self.config
-        with Section(own, f"{case}.diffusion_config") as section:
-            return replace(self.config, dit=BACKBONES["dit"](section))
+            return self.model
+        data = self.json("config.json")
+        data["model"]["diffusion"]["config"] = own
+        return parse_config(data, case)
 
     @staticmethod
-    def tensors(config: ModelConfig) -> dict[str, Tensor]:
+    def tensors(model: Model) -> dict[str, Tensor]:
         """A whole checkpoint in the released layout, every weight a function of its name and shape."""
-        made = {}
-        for key, shape in expected_keys(config).items():
-            if key.endswith("inv_freq"):  # keeps the model's own value
-                made[key] = 10000.0 ** -(torch.arange(shape[0]) / shape[0])
-            else:
-                made[key] = torch.from_numpy(weights.fill(key, shape))
-        return made
+        return {key: filled(key, shape) for key, shape in expected_keys(model).items()}
 
-    @staticmethod
-    def text_tensors(config: ModelConfig) -> dict[str, Tensor]:
-        """A T5 encoder's file."""
-        meta = TextEncoder(config.conditioner(TextConfig), device="meta").t5.state_dict()
-        return {key: torch.from_numpy(weights.fill("t5." + key, value.shape)) for key, value in meta.items()}
+    @classmethod
+    def opened(cls, model: Model) -> Opened:
+        """The model with all its weights, those of files beside the checkpoint too."""
+        weights = Bundle(cls.tensors(model), "golden")
+        for companion in model.companions:
+            prefix = companion.prefix
+            keys = companion_keys(model, prefix)
+            weights.add({key: filled(prefix + key, shape) for key, shape in keys.items()}, prefix, prefix)
+        return Opened("golden", model, weights, tokenizer=ByteTokenizer())
 
     def inputs(self, case: str) -> dict[str, Any]:
         """A case's inputs: seeds turned into tensors, everything else as it stands."""

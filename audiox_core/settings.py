@@ -1,0 +1,233 @@
+"""The settings of a generation, checked in one place before anything is read, downloaded or loaded."""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Iterable
+from contextlib import suppress
+from dataclasses import dataclass, fields, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from .errors import InputError, MediaError, nearest
+from .sampling.schedules import shown
+
+if TYPE_CHECKING:
+    from .models.parts import Model
+
+LARGEST_SEED = 2**63 - 1
+MEDIA_FILES = ("video", "image", "audio")
+# What a conditioner must read (a class of models.parts) for a setting to be of use.
+READ_AS = {"text": "Words", "negative_text": "Words", "video": "Sight", "image": "Sight", "audio": "Hearing"}
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What the sound follows and how it is made. None means the model's own, or that nothing is given.
+
+    text and negative_text are prompts; video and image files; audio a file or a waveform (2, N) at the model's rate.
+    seconds is the sound's length, start and audio_start where video and audio begin. guidance 1 switches guidance
+    off, rescale is in 0..1, normalize brings the peak to 1. prompt_hidden is the share of the audio prompt that is
+    hidden at random, 0 for none: models that were trained so also do it when they generate.
+    """
+
+    text: str | None = None
+    video: Any = None
+    audio: Any = None
+    image: Any = None
+    seconds: float | None = None
+    steps: int | None = None
+    guidance: float | None = None
+    seed: int = 0
+    negative_text: str | None = None
+    sampler: str | None = None
+    sigma_min: float | None = None
+    sigma_max: float | None = None
+    rho: float | None = None
+    rescale: float = 0.0
+    start: float = 0.0
+    audio_start: float = 0.0
+    normalize: bool = True
+    prompt_hidden: float | None = None
+
+    @classmethod
+    def named(cls, **given: Any) -> Settings:
+        """Settings by their names. Raises InputError, which offers the nearest ones, for a name that is none."""
+        known = [f.name for f in fields(cls)]
+        for name in given:
+            if name not in known:
+                raise InputError(f"{name}: unknown setting.{nearest(name, known)}")
+        return cls(**given)
+
+    def resolved(self, model: Model) -> Settings:
+        """The same with the model's recipe in the place of None, after all checks.
+
+        Raises InputError naming the setting and the mend, MediaError for a file that isn't there.
+        """
+        recipe = model.recipe
+        own = {f.name: getattr(recipe, f.name) for f in fields(recipe) if f.name != "objective"}
+        filled = replace(self, **{name: value for name, value in own.items() if getattr(self, name) is None})
+        if filled.seconds is None:
+            filled = replace(filled, seconds=min(float(model.timing.prompt_seconds), model.timing.max_seconds))
+        filled.check(model)
+        return filled
+
+    def check(self, model: Model) -> None:
+        """Raises InputError or MediaError for what would fail later, without reading more than file names."""
+        from .sampling import find_objective
+
+        for name in ("text", "negative_text"):
+            prompt = getattr(self, name)
+            if prompt is not None:
+                check_text(name, prompt)
+        self._check_inputs(model)
+        number("seconds", self.seconds)
+        model.timing.check_seconds(self.seconds)  # type: ignore[arg-type]
+        if model.timing.to_samples(self.seconds) < 1:  # type: ignore[arg-type]
+            raise InputError(f"seconds: {self.seconds} is less than one sample. Choose more.")
+        for name in ("start", "audio_start"):
+            value = number(name, getattr(self, name))
+            if not 0 <= value <= 1e7:
+                raise InputError(f"{name}: {value:g} s is out of range. Give seconds from the beginning, 0 or more.")
+        whole("seed", self.seed)
+        if not 0 <= self.seed <= LARGEST_SEED:
+            raise InputError(f"seed: {shown(self.seed)} is out of range; choose 0 to 2**63 - 1")
+        guidance = number("guidance", self.guidance)
+        if not abs(guidance) < 1000:
+            raise InputError(f"guidance: {guidance} is out of range; 7 is usual, 1 switches it off")
+        if not 0 <= number("rescale", self.rescale) <= 1:
+            raise InputError(f"rescale: {self.rescale} is out of range; choose 0 to 1")
+        if not isinstance(self.normalize, bool):
+            raise InputError(f"normalize: expected True or False, got {shown(self.normalize)}")
+        if self.prompt_hidden is not None and not 0 <= number("prompt_hidden", self.prompt_hidden) <= 1:
+            raise InputError(f"prompt_hidden: {self.prompt_hidden} is out of range; choose 0 (nothing hidden) to 1")
+        schedule: dict[str, Any] = {name: getattr(self, name) for name in ("steps", "sigma_min", "sigma_max", "rho")}
+        find_objective(model.recipe.objective).check(sampler=self.sampler, **schedule)
+
+    def doubts(self, model: Model) -> tuple[str, ...]:
+        """What is allowed but can hardly be meant with this model, in sentences for the log."""
+        said = []
+        if model.recipe.guidance == 1 and self.guidance not in (None, 1):
+            said.append(f"guidance: this model is made to run without it, at 1; {self.guidance:g} doubles its work")
+        hiding = [part for part in model.conditioners if part.condition is not None and part.condition.hides]
+        if self.prompt_hidden and not hiding:
+            said.append("prompt_hidden: this model was not trained with a part of its prompt hidden")
+        return tuple(said)
+
+    def _check_inputs(self, model: Model) -> None:
+        given = {name: getattr(self, name) for name in ("text", *MEDIA_FILES)}
+        if all(value is None for value in given.values()):
+            raise InputError("nothing to follow: give text, a video, an image or audio (or several)")
+        if self.video is not None and self.image is not None:
+            raise InputError("video and image are both given; an image counts as a still video, so give one of them")
+        reads = [type(part.condition.reads).__name__ for part in model.conditioners if part.condition is not None]
+        for name, kind in READ_AS.items():
+            if getattr(self, name) is not None and kind not in reads:
+                raise InputError(f"{name}: this model does not follow it. Leave {name} out.")
+        for name in MEDIA_FILES:
+            if isinstance(given[name], str | os.PathLike):
+                check_file(name, given[name])
+        for name in ("video", "image"):
+            value = given[name]
+            if value is not None and not isinstance(value, str | os.PathLike) and not hasattr(value, "read"):
+                raise InputError(f"{name}: expected a file, got {type(value).__name__}. Give its path.")
+        check_sound("audio", self.audio)
+
+
+def number(name: str, value: Any) -> float:
+    """The value as a float. Raises InputError unless it is a finite number."""
+    found = math.nan
+    if isinstance(value, int | float) and not isinstance(value, bool):
+        with suppress(OverflowError):  # a whole number beyond every float
+            found = float(value)
+    if not math.isfinite(found):
+        raise InputError(f"{name}: expected a number, got {shown(value)}")
+    return found
+
+
+def whole(name: str, value: Any) -> int:
+    """The value itself. Raises InputError unless it is a whole number."""
+    if isinstance(value, bool) or not isinstance(value, int):
+        raise InputError(f"{name}: expected a whole number, got {shown(value)}")
+    return value
+
+
+def check_text(name: str, prompt: Any) -> None:
+    """Raises InputError unless a prompt is text that can be written down."""
+    if not isinstance(prompt, str):
+        raise InputError(f"{name}: expected a text, got {type(prompt).__name__}. Give one prompt.")
+    try:
+        prompt.encode("utf-8")
+    except UnicodeEncodeError as error:
+        raise InputError(f"{name}: holds bytes that are no UTF-8 text ({error}). Mend the encoding.") from error
+
+
+def check_file(name: str, path: str | os.PathLike[str]) -> None:
+    """Raises MediaError unless an input file is there."""
+    from .media.reading import name_of
+
+    shown_name = name_of(path)
+    try:
+        file = Path(path)
+        there, folder, plain = file.exists(), file.is_dir(), file.is_file()
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise MediaError(f"{name}: {shown_name} is no path ({reason}). Check it.") from error
+    if not there:
+        raise MediaError(f"{name}: {shown_name}: no such file. Check the path.")
+    if folder:
+        raise MediaError(f"{name}: {shown_name or '.'} is a folder. Give one file.")
+    if not plain:
+        raise MediaError(f"{name}: {shown_name} is a pipe or device. Give an ordinary file.")
+
+
+def check_sound(name: str, value: Any) -> None:
+    """Raises InputError unless a value is nothing, a file, or samples (channels, N); MediaError for NaN in them."""
+    if value is None or isinstance(value, str | os.PathLike) or hasattr(value, "read"):
+        return
+    if not hasattr(value, "ndim"):
+        raise InputError(f"{name}: expected a file or a waveform, got {type(value).__name__}. Give its path.")
+    from .media import check_waveform
+
+    check_waveform(value)
+
+
+def check_output(
+    target: str | os.PathLike[str],
+    *,
+    video: str | os.PathLike[str] | None = None,
+    inputs: Iterable[Any] = (),
+    name: str = "output",
+) -> bool:
+    """Whether a sound's output is a video, after all checks of its name: ending, folder, and that it is no input.
+
+    inputs are the files that are read beside the video. Raises InputError for an ending that nothing is written in,
+    or a video file without a video; MediaError where nothing can be written.
+    """
+    from .media import AUDIO_SUFFIXES, VIDEO_SUFFIXES, check_writable
+    from .media.reading import name_of
+
+    suffix = Path(target).suffix.lower()
+    to_video = suffix in VIDEO_SUFFIXES
+    if not to_video and suffix not in AUDIO_SUFFIXES:
+        valid = ", ".join(sorted({*AUDIO_SUFFIXES, *VIDEO_SUFFIXES}))
+        raise InputError(f"{name} {name_of(target)}: unknown ending {suffix!r}. Use one of {valid}.")
+    if to_video and video is None:
+        raise InputError(f"{name} {name_of(target)}: a video file needs --video; for the sound alone use .wav or .flac")
+    check_writable(target, [source for source in (video, *inputs) if source is not None])
+    return to_video
+
+
+def check_picture(target: str | os.PathLike[str], *, inputs: Iterable[Any] = (), name: str = "spectrogram") -> None:
+    """Raises InputError unless a picture can be written under this name, MediaError where nothing can be.
+
+    inputs are the files that are read, which it must not replace.
+    """
+    from .media import check_writable
+    from .media.reading import name_of
+
+    suffix = Path(target).suffix.lower()
+    if suffix != ".png":
+        raise InputError(f"{name} {name_of(target)}: unknown ending {suffix!r}. Use .png.")
+    check_writable(target, [source for source in inputs if source is not None])
