@@ -2,32 +2,35 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from comfy_api.latest import io
 
 from ..audiox_core.errors import InputError
-from ..audiox_core.models.timing import Timing
+from ..audiox_core.models.parts import Hearing, Sight
+from ..audiox_core.models.timing import NULL_SHAPE, Timing
 from . import host
-from .encoders import Encoders
-from .names import AUDIO, NULL, VIDEO
+from .names import tokens_key
 from .schema import Encoders as EncodersType
-from .schema import schema
-from .video import FRAMES, pick_frames
+from .schema import named, schema
+from .video import see
+
+if TYPE_CHECKING:
+    from .runner import Encoders
 
 ENCODERS_TIP = "The encoders of AudioX Load."
 PROMPT_SECONDS = float(Timing().prompt_seconds)
 
 
 def null_condition() -> list[list[Any]]:
-    """The model's null condition: all tokens zero."""
-    return [[torch.zeros(1, 128, 768), {NULL: True}]]
+    """The model's null condition: text tokens that are all zero."""
+    return [[torch.zeros(NULL_SHAPE), {}]]
 
 
 def condition(encoders: Encoders, text: str = "", **tokens: torch.Tensor) -> list[list[Any]]:
-    """A complete CONDITIONING: the text's tokens, and those of other modalities under their keys."""
-    return [[encoders.encode_text(text), tokens]]
+    """A complete CONDITIONING: the text's tokens, and those of other modalities by name."""
+    return [[encoders.conditioner.text(text), {tokens_key(name): value for name, value in tokens.items()}]]
 
 
 class AudioXEncodeText(io.ComfyNode):
@@ -54,6 +57,7 @@ class AudioXEncodeText(io.ComfyNode):
         )
 
     @classmethod
+    @named("AudioX Encode Text")
     def execute(cls, encoders: Encoders, text: str) -> io.NodeOutput:
         return io.NodeOutput(condition(encoders, text))
 
@@ -116,6 +120,7 @@ class AudioXEncodeVideo(io.ComfyNode):
         )
 
     @classmethod
+    @named("AudioX Encode Video")
     def execute(
         cls,
         encoders: Encoders,
@@ -125,10 +130,20 @@ class AudioXEncodeVideo(io.ComfyNode):
         video: Any = None,
         images: Any = None,
     ) -> io.NodeOutput:
-        tell = host.progress()
-        picked = pick_frames(video, images, fps, start, seconds, on_frame=lambda done, _: tell(done, 2 * FRAMES))
-        tokens = encoders.encode_video(picked.frames, lambda done, _: tell(FRAMES + done, 2 * FRAMES))
-        return io.NodeOutput(condition(encoders, **{VIDEO: tokens}), picked.seconds)
+        model = encoders.model
+        modality = model.reader(Sight)
+        tell, halves = host.progress(), 2  # pictures are found, then looked at
+        seen = see(
+            model.condition(modality).reads,
+            video,
+            images,
+            *(fps, start, seconds),
+            on_frame=lambda done, total: tell(done, halves * total),
+        )
+        tokens = encoders.conditioner.encode(
+            modality, seen.frames, tell=lambda done, total: tell(total + done, halves * total)
+        )
+        return io.NodeOutput(condition(encoders, **{modality: tokens}), seen.seconds)
 
 
 class AudioXEncodeAudio(io.ComfyNode):
@@ -161,15 +176,56 @@ class AudioXEncodeAudio(io.ComfyNode):
                     step=0.01,
                     tooltip="How long the example is. The model hears 10 seconds; a shorter one has silence before it.",
                 ),
+                io.Float.Input(
+                    "prompt_hidden",
+                    default=-1.0,
+                    min=-1.0,
+                    max=1.0,
+                    step=0.01,
+                    optional=True,
+                    tooltip="AudioX-MAF and AudioX-Turbo hide a share of the example at random, as they were trained. "
+                    "-1: the model's own share. 0: the whole example counts. Other models hide nothing.",
+                ),
+                io.Int.Input(
+                    "hidden_seed",
+                    default=0,
+                    min=0,
+                    max=0xFFFFFFFFFFFFFFFF,
+                    optional=True,
+                    tooltip="Which part of the example is hidden, where one is.",
+                ),
             ],
             outputs=[io.Conditioning.Output()],
         )
 
     @classmethod
-    def execute(cls, encoders: Encoders, audio: Any, start: float, seconds: float) -> io.NodeOutput:
-        prompt = audio_prompt(audio, encoders.timing, start, seconds)
-        tokens = encoders.encode_audio(prompt, host.progress())
-        return io.NodeOutput(condition(encoders, **{AUDIO: tokens}))
+    @named("AudioX Encode Audio")
+    def execute(
+        cls,
+        encoders: Encoders,
+        audio: Any,
+        start: float,
+        seconds: float,
+        prompt_hidden: float = -1.0,
+        hidden_seed: int = 0,
+    ) -> io.NodeOutput:
+        from ..audiox_core.media.prompts import hear
+
+        if audio is None:
+            raise InputError("the video has no sound. Connect a sound.")
+        modality = encoders.model.reader(Hearing)
+        reads: Any = encoders.model.condition(modality).reads
+        rate = int(audio["sample_rate"])
+        heard = hear(reads, audio["waveform"], sample_rate=rate, start=start, seconds=seconds)  # (B, 2, N)
+        tell, count = host.progress(), len(heard)
+        drawn = encoders.chance(modality, hidden_seed, None if prompt_hidden < 0 else prompt_hidden)
+        tokens = [
+            encoders.conditioner.encode(
+                modality, item[None], drawn, tell=lambda done, total, i=i: tell(i * total + done, count * total)
+            )
+            for i, item in enumerate(heard)
+        ]
+        return io.NodeOutput(condition(encoders, **{modality: torch.cat(tokens)}))
 
 
 class AudioXCombine(io.ComfyNode):
@@ -194,20 +250,27 @@ class AudioXCombine(io.ComfyNode):
         )
 
     @classmethod
+    @named("AudioX Combine")
     def execute(cls, text: Any = None, video: Any = None, audio: Any = None) -> io.NodeOutput:
-        base = next((c for c in (text, video, audio) if c is not None), None)
-        if base is None:
-            raise InputError("AudioX Combine: nothing is connected. Connect at least one condition.")
-        added = {}
-        for name, key, given in (("video", VIDEO, video), ("audio", AUDIO, audio)):
-            if given is None:
+        given = {"video": video, "audio": audio}
+        added: dict[str, torch.Tensor] = {}
+        for name, wanted in given.items():
+            if wanted is None:
                 continue
-            if key not in given[0][1]:
-                raise InputError(
-                    f"AudioX Combine: the condition connected to {name} holds no {name}. Connect AudioX Encode "
-                    f"{name.capitalize()} there."
-                )
-            added[key] = given[0][1][key]
+            key = tokens_key(name)
+            if key not in wanted[0][1]:
+                encoder = f"AudioX Encode {name.capitalize()}"
+                raise InputError(f"the condition connected to {name} holds no {name}. Connect {encoder} there.")
+            added[key] = wanted[0][1][key]
+        # The null condition has no words: what is combined with it keeps its own empty prompt.
+        worded = [c for c in (text, video, audio) if c is not None and (not added or any(t.any() for t, _ in c))]
+        if not worded:
+            raise InputError("nothing is connected. Connect at least one condition.")
+        mine = tuple(tokens_key(name) for name in given)
+        # Of the text only its words are taken, as the inputs say; everything else comes from where it is connected.
+        base = [
+            [tokens, {key: value for key, value in values.items() if key not in mine}] for tokens, values in worded[0]
+        ]
         return io.NodeOutput([[tokens, {**values, **added}] for tokens, values in base])
 
 
@@ -229,21 +292,3 @@ class AudioXNull(io.ComfyNode):
     @classmethod
     def execute(cls) -> io.NodeOutput:
         return io.NodeOutput(null_condition())
-
-
-def audio_prompt(audio: Any, timing: Timing, start: float, seconds: float) -> torch.Tensor:
-    """The audio prompt (B, 2, N) of an AUDIO, at the model's rate and length."""
-    from ..audiox_core.media import prompt_audio, resample
-
-    if audio is None:
-        raise InputError("AudioX Encode Audio: the video has no sound. Connect a sound.")
-    rate, waveform = int(audio["sample_rate"]), audio["waveform"]
-    length = waveform.shape[-1] / rate
-    if start >= length:
-        raise InputError(
-            f"AudioX Encode Audio: start is {start:g} s, the sound lasts {length:.2f} s. Choose an earlier start."
-        )
-    heard = waveform[..., : round((start + seconds) * rate)].float().cpu()
-    samples = {"samples": timing.prompt_samples, "sample_rate": timing.sample_rate}
-    heard = resample(heard, rate, timing.sample_rate)
-    return torch.stack([prompt_audio(item, start=start, **samples) for item in heard])

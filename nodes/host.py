@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import comfy.model_management
 import comfy.model_patcher
@@ -14,9 +14,12 @@ import folder_paths
 import torch
 
 from ..audiox_core.errors import nearest
-from ..audiox_core.memory.formats import Format, formats, name_of
-from ..audiox_core.memory.machine import Machine
-from ..audiox_core.memory.plan import TILES, Plan
+
+if TYPE_CHECKING:
+    from ..audiox_core.memory.formats import Format
+    from ..audiox_core.memory.machine import Machine
+    from ..audiox_core.memory.plan import Plan
+    from ..audiox_core.models.parts import Model
 
 FOLDER = "audiox"
 CHECKPOINT_FOLDERS = (FOLDER, "checkpoints", "diffusion_models")
@@ -158,8 +161,10 @@ def download_progress() -> Callable[[str, int, int], None]:
 
 
 def machine() -> Machine:
-    """The device that ComfyUI uses and its memory; what its models hold counts as free, since it unloads them."""
+    """The device that ComfyUI uses and its memory; what its models hold there counts as free, since it unloads them."""
     import psutil
+
+    from ..audiox_core.memory.machine import Machine
 
     mm = comfy.model_management
     device = mm.get_torch_device()
@@ -167,7 +172,8 @@ def machine() -> Machine:
     memory = {"ram_total": ram.total, "ram_available": ram.available}
     if is_cpu(device):
         return Machine("cpu", "CPU", 0, 0, **memory)
-    held = sum(loaded.model_loaded_memory() for loaded in mm.current_loaded_models)
+    # A model that another pack has leaked is still listed, without its patcher.
+    held = sum(m.model_loaded_memory() for m in mm.current_loaded_models if m.model is not None and m.device == device)
     return Machine(
         str(device),
         mm.get_torch_device_name(device),
@@ -178,38 +184,34 @@ def machine() -> Machine:
     )
 
 
-def component_formats(plan: Plan, parameters: int, stored: torch.dtype, *, auto: bool) -> dict[str, Format]:
-    """What each component's weights are kept in and multiply in, on the devices where ComfyUI puts them.
+def part_formats(model: Model, plan: Plan, parameters: int, stored: torch.dtype, *, auto: bool) -> dict[str, Format]:
+    """What each part's weights are kept in and multiply in, on the devices where ComfyUI puts them.
 
-    The plan decides; with auto, for the model, ComfyUI does, by its options, the model's parameters and stored type.
+    The plan decides; with auto, for the backbone, ComfyUI does, by its options, the model's parameters and stored type.
     """
-    mm = comfy.model_management
-    devices = {"dit": mm.get_torch_device(), "autoencoder": mm.vae_device()}
-    on_cpu = formats(plan.precision, on_cpu=True)
+    from ..audiox_core.memory.formats import Format, name_of
+
+    mm, backbone = comfy.model_management, model.backbone.name
+    devices = {backbone: mm.get_torch_device(), model.autoencoder.name: mm.vae_device()}
     out = {}
-    for part, place in plan.places.items():
-        device, format = devices.get(part, mm.text_encoder_device()), place.format
+    for name, place in plan.places.items():
+        device, format = devices.get(name, mm.text_encoder_device()), place.format
         if is_cpu(device) and plan.device != "cpu":
-            format = on_cpu[part]
-        elif part == "dit" and auto and plan.device != "cpu":
+            format = model.parts[name].format(plan.precision, on_cpu=True)
+        elif name == backbone and auto and plan.device != "cpu":
             dtype = mm.unet_dtype(model_params=parameters, supported_dtypes=list(COMPUTE_DTYPES), weight_dtype=stored)
-            format = Format(name_of(dtype), name_of(dtype))
-        out[part] = format if format.casts and part != "dit" else _computable(format, device)
+            if dtype in COMPUTE_DTYPES:  # by its options ComfyUI may want types that this network isn't kept in
+                format = Format(name_of(dtype), name_of(dtype))
+        out[name] = format if format.casts and name != backbone else _computable(format, device)
     return out
 
 
 def _computable(format: Format, device: torch.device) -> Format:
     """A format as it is, or multiplying in a type that the device is good at."""
+    from ..audiox_core.memory.formats import Format, name_of
+
     cast = comfy.model_management.unet_manual_cast(format.storage_dtype, device, list(COMPUTE_DTYPES))
     return Format(format.storage, format.storage if cast is None else name_of(cast))
-
-
-def load(patcher: Any, memory: float = 0) -> torch.device:
-    """Brings a whole model to its device, freeing as much as it and its work (bytes) need; the device."""
-    check_interrupted()
-    # What transformers builds can't be loaded in part: its layers don't cast.
-    comfy.model_management.load_models_gpu([patcher], memory_required=memory, force_full_load=True)
-    return patcher.load_device
 
 
 def free_memory(device: torch.device) -> int:
@@ -222,6 +224,8 @@ def tile(device: torch.device, latents: int, need: Callable[[int | None], int]) 
 
     Tiles give the same sound, to rounding.
     """
+    from ..audiox_core.memory.plan import TILES
+
     room = free_memory(device)
     fitting = next((t for t in TILES if need(t) <= room), TILES[-1])
     # A CPU takes seconds for each: smaller ones let the progress bar move.
@@ -232,9 +236,44 @@ def is_cpu(device: torch.device) -> bool:
     return bool(comfy.model_management.is_device_cpu(device))
 
 
-def encoder_patcher(network: torch.nn.Module) -> Any:
-    """An encoder under ComfyUI's model management."""
-    mm = comfy.model_management
-    return comfy.model_patcher.ModelPatcher(
-        network, load_device=mm.text_encoder_device(), offload_device=mm.text_encoder_offload_device()
+class Budgeted(comfy.model_patcher.ModelPatcher):
+    """Holds as many bytes of a model on the device as its audiox_budget says, and streams the rest."""
+
+    def partially_load(self, device_to: Any, extra_memory: float = 0, force_patch_weights: bool = False) -> Any:
+        budget = self.model.audiox_budget
+        if budget is not None:
+            room = max(budget - self.loaded_size(), 1)
+            extra_memory = room if budget == float("inf") else min(extra_memory, room)
+        return super().partially_load(device_to, extra_memory, force_patch_weights=force_patch_weights)
+
+
+def model_patcher(model: Any, *, plain: bool = False) -> Any:
+    """A diffusion model under ComfyUI's model management; plain: without the newer versions' dynamic loading."""
+    kind = comfy.model_patcher.ModelPatcher
+    if model.audiox_budget is not None:
+        kind = Budgeted
+    elif not plain:
+        # Looked up now: newer versions put another class there after start-up, one that knows no budget.
+        kind = getattr(comfy.model_patcher, "CoreModelPatcher", kind)
+    return kind(
+        model,
+        load_device=comfy.model_management.get_torch_device(),
+        offload_device=comfy.model_management.unet_offload_device(),
     )
+
+
+def offload_device() -> torch.device:
+    """Where a diffusion model waits."""
+    return comfy.model_management.unet_offload_device()
+
+
+def archive_types(network: torch.nn.Module) -> None:
+    """Tells newer versions in which types a network computes, before they load it piece by piece."""
+    archive = getattr(comfy.model_management, "archive_model_dtypes", None)
+    if archive is not None:
+        archive(network)
+
+
+def vae_patcher(network: torch.nn.Module, vae: Any) -> Any:
+    """An autoencoder under ComfyUI's model management, on the device of a VAE."""
+    return comfy.model_patcher.ModelPatcher(network, load_device=vae.device, offload_device=vae.patcher.offload_device)

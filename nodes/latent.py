@@ -8,12 +8,11 @@ import torch
 from comfy_api.latest import io
 
 from ..audiox_core.errors import AudioXError, InputError
-from ..audiox_core.models.timing import Timing
-from .names import SECONDS
-from .schema import schema
+from ..audiox_core.models.timing import CHANNELS, Timing
+from .names import LATENTS, SECONDS
+from .schema import named, schema
 
 TIMING = Timing()
-CHANNELS = 64
 
 
 class AudioXEmptyLatent(io.ComfyNode):
@@ -48,9 +47,11 @@ class AudioXEmptyLatent(io.ComfyNode):
         )
 
     @classmethod
+    @named("AudioX Empty Latent")
     def execute(cls, seconds: float, batch_size: int) -> io.NodeOutput:
+        seconds = TIMING.check_seconds(seconds)
         samples = torch.zeros(batch_size, CHANNELS, TIMING.latents)
-        return io.NodeOutput({"samples": samples, "type": "audio", SECONDS: seconds})
+        return io.NodeOutput({"samples": samples, "type": "audio", SECONDS: seconds, LATENTS: TIMING.latents})
 
 
 class AudioXDecode(io.ComfyNode):
@@ -87,29 +88,33 @@ class AudioXDecode(io.ComfyNode):
         )
 
     @classmethod
+    @named("AudioX Decode")
     def execute(cls, vae: Any, latent: dict[str, Any], seconds: float, normalize: str) -> io.NodeOutput:
-        from ..audiox_core.media import normalize_peak
+        from ..audiox_core.media import fit, normalize_peak
 
         samples = latent["samples"]
         if samples.ndim != 3:
             raise InputError(
-                f"AudioX Decode: latent has shape {tuple(samples.shape)}, sound has (batch, channels, length). "
-                "Connect the latents of an AudioX sampler."
+                f"latent has shape {tuple(samples.shape)}, sound has (batch, channels, length). Connect the latents "
+                "of an AudioX sampler."
             )
         rate = int(getattr(vae, "audio_sample_rate", None) or TIMING.sample_rate)
+        held = samples.shape[-1] * TIMING.downsampling_ratio
+        # What was said of other latents (before they were cut or joined) doesn't hold for these.
+        said = latent.get(SECONDS, 0.0) if latent.get(LATENTS, samples.shape[-1]) == samples.shape[-1] else 0.0
+        wanted = round((seconds or said) * rate) or held
+        if wanted >= held + TIMING.downsampling_ratio:
+            raise InputError(
+                f"{wanted / rate:.2f} s are wanted, the latents hold {held / rate:.2f} s. Lower seconds, or set it to "
+                "0 to keep everything."
+            )
         waveform = vae.decode(samples).movedim(-1, 1).float().cpu()  # (B, 2, N)
         if not torch.isfinite(waveform).all():
             raise AudioXError(
-                "AudioX Decode: the sound holds NaN or infinite values. Choose precision fp32 (or bf16) in AudioX "
-                "Load, and check the model and the latents."
+                "the sound holds NaN or infinite values. Choose precision fp32 (or bf16) in AudioX Load, and check "
+                "the model and the latents."
             )
-        wanted = round((seconds or latent.get(SECONDS, 0.0)) * rate) or waveform.shape[-1]
-        if wanted > waveform.shape[-1]:
-            raise InputError(
-                f"AudioX Decode: {wanted / rate:.2f} s are wanted, the latents hold "
-                f"{waveform.shape[-1] / rate:.2f} s. Lower seconds, or set it to 0 to keep everything."
-            )
-        waveform = waveform[..., :wanted]
+        waveform = fit(waveform, wanted)  # a length between two latents ends in a moment of silence
         if normalize == "peak":
             waveform = torch.stack([normalize_peak(item) for item in waveform])
         waveform = waveform.clamp(-1.0, 1.0).contiguous()

@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from comfy_api.latest import io
-from torch import Tensor
 
 from ..audiox_core.errors import InputError, ModelNotFound
 from . import host
 from .schema import Encoders as EncodersType
-from .schema import schema
+from .schema import named, schema
+
+if TYPE_CHECKING:
+    from ..audiox_core.weights.open import Opened
 
 DEMO = "demo (random weights, noise)"
 AUTO = "auto"
@@ -79,24 +81,25 @@ class AudioXLoad(io.ComfyNode):
         )
 
     @classmethod
-    def validate_inputs(cls, checkpoint: str, text_encoder: str) -> bool | str:
-        """Accepts what the lists show, with either kind of slash."""
-        known = checkpoint == DEMO or is_released(checkpoint) or host.checkpoint_path(checkpoint)
-        if not known:
+    def validate_inputs(cls, checkpoint: str | None, text_encoder: str | None) -> bool | str:
+        """Accepts what the lists show, with either kind of slash; None is a link, whose value isn't known yet."""
+        if checkpoint is not None and not is_known(checkpoint):
             return "AudioX Load: " + host.unknown_file("checkpoint", checkpoint, checkpoint_options(), "audiox")
-        if text_encoder != AUTO and host.text_encoder_path(text_encoder) is None:
+        if text_encoder not in (None, AUTO) and host.text_encoder_path(str(text_encoder)) is None:
             return "AudioX Load: " + host.unknown_file(
-                "text encoder", text_encoder, [AUTO, *host.text_encoders()], "text_encoders"
+                "text encoder", str(text_encoder), [AUTO, *host.text_encoders()], "text_encoders"
             )
         return True
 
     @classmethod
-    def fingerprint_inputs(cls, checkpoint: str, text_encoder: str, **_: Any) -> list[float]:
+    def fingerprint_inputs(cls, checkpoint: str | None, text_encoder: str | None, **_: Any) -> list[float]:
         """A file that was replaced is loaded anew."""
-        files = (host.checkpoint_path(checkpoint), host.text_encoder_path(text_encoder))
+        files = [host.checkpoint_path(checkpoint)] if checkpoint else []
+        files += [host.text_encoder_path(text_encoder)] if text_encoder else []
         return [stamp for file in files if file for stamp in (os.path.getmtime(file), os.path.getsize(file))]
 
     @classmethod
+    @named("AudioX Load")
     def execute(
         cls, checkpoint: str, text_encoder: str, precision: str, offload: str, max_vram_gb: float
     ) -> io.NodeOutput:
@@ -104,22 +107,34 @@ class AudioXLoad(io.ComfyNode):
 
 
 def checkpoint_options() -> list[str]:
-    """Released models (by the same name before and after their download), local files, and the demo model."""
-    from ..audiox_core.weights.hub import RELEASED
+    """Released models (by the same name before and after their download), local files, and the demo models."""
+    from ..audiox_core.models import members
 
-    return [*RELEASED, *host.checkpoints(), DEMO]
+    released = [name for name, member in members().items() if member.released is not None]
+    return [*released, *host.checkpoints(), *(option for option, _ in made_options())]
+
+
+def made_options() -> list[tuple[str, str]]:
+    """The entries of models that are made on the spot, with their names in the core."""
+    from ..audiox_core.models import members
+
+    made = [name for name, member in members().items() if member.released is None]
+    return [(f"{name} (random weights, noise)", name) for name in made]
 
 
 def checkpoint_tip() -> str:
     """What the entries are, and which of them would have to be downloaded now."""
-    from ..audiox_core.weights.hub import RELEASED, find_model
+    from ..audiox_core.models import members
+    from ..audiox_core.weights.hub import find_model
 
     entries = []
-    for name, released in RELEASED.items():
+    for name, member in members().items():
+        if member.released is None:
+            continue
         try:
             found = find_model(name, models_dirs=host.model_folders(), download=False)
-        except ModelNotFound:
-            entries.append(f"{name}: not here yet; running the graph downloads it from {released.source}.")
+        except (ModelNotFound, OSError):  # a folder that may not be read must not take the node away
+            entries.append(f"{name}: not here yet; running the graph downloads it from {member.released.source}.")
         else:
             entries.append(f"{name}: {found.checkpoint.name} of {found.checkpoint.parent.name}, already here.")
     entries += ["Others: files in your model folders, a config.json may lie beside each."]
@@ -128,67 +143,111 @@ def checkpoint_tip() -> str:
 
 def is_released(option: str) -> bool:
     """Whether an option stands for a released model, which may be downloaded."""
-    from ..audiox_core.weights.hub import RELEASED
+    from ..audiox_core.models import members
 
-    return option in RELEASED
+    member = members().get(option)
+    return member is not None and member.released is not None
+
+
+def is_known(option: str) -> bool:
+    return option in dict(made_options()) or is_released(option) or host.checkpoint_path(option) is not None
 
 
 def load(checkpoint: str, text_encoder: str, precision: str, offload: str, max_vram_gb: float) -> tuple[Any, ...]:
     """MODEL, AUDIOX_ENCODERS, VAE and the report."""
-    from ..audiox_core.memory.estimate import Dimensions
-    from ..audiox_core.memory.report import make_plan, report
-    from ..audiox_core.weights.load import check_tensors, component_sizes, load_component
-    from .encoders import Encoders
-    from .model import make_model, make_vae
+    from ..audiox_core.memory.plan import make_plan
+    from ..audiox_core.memory.report import report
+    from .runner import Encoders, HostRunner, load_network
+    from .vae import make_vae
 
-    name, config, tensors, source = open_checkpoint(checkpoint)
+    opened = open_option(checkpoint, text_encoder)
     host.check_interrupted()
-    check_tensors(tensors, config, source)
-    sizes = component_sizes(config)
-    plan = make_plan(
-        host.machine(),
-        sizes,
-        precision=precision,
-        offload=offload,
-        max_vram_gb=max_vram_gb or None,
-        dims=Dimensions.from_config(config),
-    )
-    stored = next(iter(tensors.values())).dtype
-    formats = host.component_formats(plan, sizes["dit"], stored, auto=precision == AUTO)
-    tell = progress_by_size(sizes)
-    video, audio, autoencoder = (
-        load_component(part, tensors, config, on_tensor=tell(part), **formats[part].options(part))
-        for part in ("video", "audio", "autoencoder")
-    )
-    encoders = Encoders(config, formats, video=host.encoder_patcher(video), audio=host.encoder_patcher(audio))
-    text_type = formats["text"].compute_dtype  # transformers' layers don't cast
-    encoders.add_text(*load_text(name, text_encoder, config, text_type, download=is_released(checkpoint)))
-    vae = make_vae(autoencoder, config, formats["autoencoder"])
-    model = make_model(
-        tensors,
-        config,
-        encoders.empty_tokens(),
-        format=formats["dit"],
-        budget=weight_budget(offload, max_vram_gb, plan.places["dit"].activations),
-        on_tensor=tell("dit"),
-    )
-    places = {part: replace(place, format=formats[part]) for part, place in plan.places.items()}
+    model = opened.model
+    plan = make_plan(host.machine(), model, precision=precision, offload=offload, max_vram_gb=max_vram_gb or None)
+    formats = formats_for(opened, plan, precision)
+    # What needs a file beside the checkpoint waits until it is used: texts of CLIP Text Encode need no encoder here.
+    now = [part.name for part in model.conditioners if not part.companions]
+    tell = progress_by_size(opened, [*now, model.autoencoder.name, model.backbone.name])
+    encoders = Encoders(opened, HostRunner(opened, formats))
+    for name in now:
+        encoders.runner.patcher(name, tell(name))
+    name = model.autoencoder.name
+    vae = make_vae(load_network(opened, name, formats[name], tell(name)), model, formats[name])
+    opened.need(model.backbone)
+    patcher = backbone(opened, encoders, formats, plan, offload, max_vram_gb, tell(model.backbone.name))
+    patcher.cached_patcher_init = (reload_model, (checkpoint, text_encoder, precision, offload, max_vram_gb))
+    places = {name: replace(place, format=formats[name]) for name, place in plan.places.items()}
     text = report(replace(plan, places=places), host.machine())
-    return model, encoders, vae, f"{notice(name)}\n{text}"
+    return patcher, encoders, vae, f"{title(opened)}\n{text}"
 
 
-def progress_by_size(sizes: Mapping[str, int]) -> Callable[[str], host.Done]:
-    """For each component a function (done, all) that moves one bar, in which it takes room by its size."""
-    order = ("video", "audio", "autoencoder", "dit")
-    whole = sum(sizes[part] for part in order)
+def reload_model(
+    checkpoint: str,
+    text_encoder: str,
+    precision: str,
+    offload: str,
+    max_vram_gb: float,
+    disable_dynamic: bool = False,
+) -> Any:
+    """The MODEL alone, anew: newer versions ask for one without their dynamic loading (compiling, hooks, more GPUs)."""
+    from ..audiox_core.memory.plan import make_plan
+    from .runner import Encoders, HostRunner
+
+    opened = open_option(checkpoint, text_encoder)
+    plan = make_plan(
+        host.machine(), opened.model, precision=precision, offload=offload, max_vram_gb=max_vram_gb or None
+    )
+    formats = formats_for(opened, plan, precision)
+    encoders = Encoders(opened, HostRunner(opened, formats))
+    return backbone(opened, encoders, formats, plan, offload, max_vram_gb, None, plain=disable_dynamic)
+
+
+def formats_for(opened: Opened, plan: Any, precision: str) -> dict[str, Any]:
+    """What each part's weights are kept in and multiply in here."""
+    from ..audiox_core.memory.estimate import weights_of
+    from ..audiox_core.memory.formats import Format
+    from ..audiox_core.weights.load import stored_dtype
+
+    part = opened.model.backbone
+    numbers, stored = weights_of(part, Format()).numbers, stored_dtype(part, opened.weights)
+    return host.part_formats(opened.model, plan, numbers, stored, auto=precision == AUTO)
+
+
+def backbone(
+    opened: Opened,
+    encoders: Any,
+    formats: Mapping[str, Any],
+    plan: Any,
+    offload: str,
+    max_vram_gb: float,
+    on_tensor: host.Done | None,
+    *,
+    plain: bool = False,
+) -> Any:
+    """The MODEL of an opened model."""
+    from .model import make_model
+
+    name = opened.model.backbone.name
+    budget = weight_budget(offload, max_vram_gb, plan.places[name].activations)
+    empty = encoders.absent_tokens()
+    return make_model(opened, empty, format=formats[name], budget=budget, on_tensor=on_tensor, plain=plain)
+
+
+def progress_by_size(opened: Opened, order: Sequence[str]) -> Callable[[str], host.Done]:
+    """For each part a function (done, all) that moves one bar, in which it takes room by its size."""
+    from ..audiox_core.memory.estimate import weights_of
+    from ..audiox_core.memory.formats import Format
+
+    sizes = {name: weights_of(opened.model.parts[name], Format()).numbers for name in order}
+    whole = sum(sizes.values())
     tell = host.progress()
 
-    def of(component: str) -> host.Done:
-        before = sum(sizes[part] for part in order[: order.index(component)])
+    def of(name: str) -> host.Done:
+        before = sum(sizes[other] for other in order[: order.index(name)])
 
         def told(done: int, total: int) -> None:
             # The last tensor, too, ends the bar: it is reported before it is read.
-            tell(before + sizes[component] * (done + 1) // total, whole)
+            tell(before + sizes[name] * (done + 1) // total, whole)
 
         return told
 
@@ -204,69 +263,32 @@ def weight_budget(offload: str, max_vram_gb: float, activations: int) -> float |
     return math.inf if offload == "off" else None
 
 
-def open_checkpoint(option: str) -> tuple[str, Any, Mapping[str, Tensor], str]:
-    """An option's model: its name, configuration, tensors in the released layout, and where they are from."""
-    from ..audiox_core.models import demo
-    from ..audiox_core.models.config import read_config
-    from ..audiox_core.weights.hub import find_model
-    from ..audiox_core.weights.layout import describe
-    from ..audiox_core.weights.load import read_tensors, recognise
+def open_option(option: str, text_encoder: str) -> Opened:
+    """The model of a checkpoint entry, with the text encoder of another."""
+    from ..audiox_core.weights.open import open_model
 
-    if option == DEMO:
-        config = demo.demo_config()
-        return demo.NAME, config, demo.demo_tensors(config), demo.NAME
-    released = is_released(option)
-    path = None if released else host.checkpoint_path(option)
-    if not released and path is None:
-        raise InputError("AudioX Load: " + host.unknown_file("checkpoint", option, checkpoint_options(), "audiox"))
-    files = find_model(
-        option if released else Path(str(path)), models_dirs=host.model_folders(), on_progress=host.download_progress()
+    made, released = dict(made_options()).get(option), is_released(option)
+    path = None if made or released else host.checkpoint_path(option)
+    if not made and not released and path is None:
+        raise InputError(host.unknown_file("checkpoint", option, checkpoint_options(), "audiox"))
+    chosen = None if text_encoder == AUTO else host.text_encoder_path(text_encoder)
+    if text_encoder != AUTO and chosen is None:
+        names = [AUTO, *host.text_encoders()]
+        raise InputError(host.unknown_file("text encoder", text_encoder, names, "text_encoders"))
+    return open_model(
+        made or (option if released else Path(str(path))),
+        text_encoder=chosen,
+        tokenizer=host.tokenizer_folder(),
+        models_dirs=host.model_folders(),
+        companion_dirs=host.text_encoder_folders(),
+        # A file of the user's own runs with what is here; only a released model's entry says that it downloads.
+        download=released,
+        on_progress=host.download_progress(),
     )
-    tensors = read_tensors(files.checkpoint)
-    config = read_config(files.config) if files.config else recognise(tensors)
-    if config is None:
-        what = describe(tensors) or "It is not AudioX's base model, and no config.json lies beside it."
-        raise InputError(f"AudioX Load: {files.checkpoint.name} can't be loaded. {what} Choose an AudioX checkpoint.")
-    return files.name, config, tensors, str(files.checkpoint)
 
 
-def load_text(model: str, choice: str, config: Any, dtype: Any, *, download: bool) -> tuple[Any, Any, str]:
-    """The text encoder's patcher, its tokenizer and "", or nothing and why there is none."""
-    from ..audiox_core.models import demo
-    from ..audiox_core.networks.t5 import ByteTokenizer, T5Tokenizer
-    from ..audiox_core.weights.hub import find_text_encoder
-    from ..audiox_core.weights.load import load_text_encoder
-
-    if model == demo.NAME:
-        encoder = load_text_encoder(demo.demo_text_tensors(config), config, dtype=dtype)
-        return host.encoder_patcher(encoder), ByteTokenizer(), ""
-    path = None if choice == AUTO else host.text_encoder_path(choice)
-    if choice != AUTO and path is None:
-        raise InputError(
-            "AudioX Load: " + host.unknown_file("text encoder", choice, [AUTO, *host.text_encoders()], "text_encoders")
-        )
-    try:
-        files = find_text_encoder(
-            path or "t5-base",
-            tokenizer=host.tokenizer_folder(),
-            models_dirs=host.text_encoder_folders(),
-            download=download,
-            on_progress=host.download_progress(),
-        )
-    except ModelNotFound as error:
-        if download:
-            raise
-        # Texts of CLIP Text Encode need none: only who encodes text here is told.
-        return None, None, f"AudioX Load: {error}"
-    encoder = load_text_encoder(files.weights, config, dtype=dtype)
-    return host.encoder_patcher(encoder), T5Tokenizer(str(files.tokenizer_folder)), ""
-
-
-def notice(name: str) -> str:
+def title(opened: Opened) -> str:
     """What to know about a model's weights."""
-    from ..audiox_core.models import demo
-    from ..audiox_core.weights.hub import RELEASED
-
-    if name == demo.NAME:
-        return demo.NOTICE
-    return f"{name}. {RELEASED[name].licence}" if name in RELEASED else name
+    if not opened.notice:
+        return opened.name
+    return opened.notice if opened.notice.startswith(opened.name) else f"{opened.name}. {opened.notice}"

@@ -1,89 +1,104 @@
-"""AudioX as an ordinary ComfyUI model: the diffusion transformer in a BaseModel, the autoencoder in a VAE."""
+"""A model of the family as an ordinary ComfyUI MODEL: its backbone in a BaseModel, driven by samplers and patches."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
-from contextvars import ContextVar
+from collections.abc import Mapping
+from functools import cache
 from typing import Any
 
-import comfy.conds
+import comfy.context_windows
 import comfy.latent_formats
 import comfy.ldm.modules.attention
 import comfy.model_base
-import comfy.model_management
-import comfy.model_patcher
+import comfy.ops
+import comfy.patcher_extension
 import comfy.supported_models_base
+import comfy.utils
 import torch
 from torch import Tensor, nn
 
-from ..audiox_core.conditioner import complete, fit
+from ..audiox_core.conditioner import fitted, join_sequences, windowed
+from ..audiox_core.errors import InputError
 from ..audiox_core.media.picture import latent_picture
-from ..audiox_core.memory.estimate import Dimensions, dit_activations, wave_activations
 from ..audiox_core.memory.formats import Format
-from ..audiox_core.models.config import AudioConfig, ModelConfig, TextConfig, VideoConfig
-from ..audiox_core.networks.autoencoder import Autoencoder
-from ..audiox_core.networks.dit import DiffusionTransformer
+from ..audiox_core.models.parts import Model, Words
 from ..audiox_core.networks.layers import repeat_heads
-from ..audiox_core.weights.layout import build
-from ..audiox_core.weights.load import component_tensors
+from ..audiox_core.weights.load import parameter_types, part_tensors
+from ..audiox_core.weights.open import Opened
 from . import host
-from .names import AUDIO, NULL, VIDEO
+from .names import tokens_key
+from .prepared import Prepared, PreparedCondition, run, there
 
-_options: ContextVar[dict[str, Any]] = ContextVar("audiox_transformer_options")
-
-
-@contextmanager
-def _attention_options(options: dict[str, Any]) -> Iterator[None]:
-    token = _options.set(options)
-    try:
-        yield
-    finally:
-        _options.reset(token)
+# What a network's velocity means, in ComfyUI's terms.
+MODEL_TYPES = {
+    "v": comfy.model_base.ModelType.V_PREDICTION_CONTINUOUS,
+    "rectified_flow": comfy.model_base.ModelType.FLOW,
+}
 
 
-def host_attention(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+def host_attention(q: Tensor, k: Tensor, v: Tensor, *, options: dict[str, Any]) -> Tensor:
     """ComfyUI's attention for the core's networks: (B, H, L, d), (B, Hkv, M, d) twice -> (B, H, L, d)."""
     k, v = repeat_heads(q, k, v)  # not every kernel of the host knows grouped heads
-    # Looked up at each call: patches replace it.
-    attention = comfy.ldm.modules.attention.optimized_attention
-    options = _options.get({})
-    return attention(q, k, v, q.shape[1], skip_reshape=True, skip_output_reshape=True, transformer_options=options)
+    # Looked up at each call: patches replace it. Kernels in 8 bits are audible, so they are not wanted.
+    return comfy.ldm.modules.attention.optimized_attention(
+        *(q, k, v, q.shape[1]),
+        skip_reshape=True,
+        skip_output_reshape=True,
+        transformer_options=options,
+        low_precision_attention=False,
+    )
 
 
-class HostTransformer(DiffusionTransformer):
-    """The core's network, called as ComfyUI calls its diffusion models; built on the meta device, without weights."""
+class HostNetwork(nn.Module):
+    """Called as ComfyUI calls its diffusion models; mixed into the class of any network with prepare and forward."""
 
-    def __init__(
-        self,
-        config: ModelConfig,
-        compute_dtype: torch.dtype,
-        dtype: torch.dtype,
-        operations: Any,
-        device: Any = None,
-        **_: Any,
-    ):
-        super().__init__(
-            config.dit,
-            dtype=dtype,
-            device="meta",
-            operations=operations,
-            attention=host_attention,
-            compute_dtype=compute_dtype,
-        )
+    def velocity(self, x: Tensor, t: Tensor, context: Any, attention: Any) -> Tensor:
+        return super().forward(x, t, context, attention)
 
     def forward(  # type: ignore[override]
         self,
         x: Tensor,
         t: Tensor,
-        context: Tensor,
+        context: Any = None,
         control: Any = None,
         transformer_options: dict[str, Any] | None = None,
+        audiox: Any = None,
         **_: Any,
     ) -> Tensor:
-        with _attention_options(transformer_options or {}):
-            return super().forward(x, t, self.prepare(context))
+        options = transformer_options or {}
+        wrappers = comfy.patcher_extension.get_all_wrappers(comfy.patcher_extension.WrappersMP.DIFFUSION_MODEL, options)
+        if not wrappers:
+            return self.step(x, t, context, control, options, audiox)
+        executor = comfy.patcher_extension.WrapperExecutor.new_class_executor(self.step, self, wrappers)
+        return executor.execute(x, t, context, control, options, audiox=audiox)
+
+    def step(
+        self, x: Tensor, t: Tensor, context: Any, control: Any, transformer_options: dict[str, Any], audiox: Any = None
+    ) -> Tensor:
+        if audiox is None:
+            raise InputError("the network was called without AudioX's conditions. Connect AudioX's MODEL to a sampler.")
+
+        # No partial: a compiler cannot tell whether one counts as true, as networks may ask.
+        def attention(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+            return host_attention(q, k, v, options=transformer_options)
+
+        return run(self, x, t, audiox, attention)
+
+
+@cache
+def hosted(kind: type[nn.Module]) -> type[nn.Module]:
+    """A network's class as ComfyUI calls it. Names of weights stay the core's."""
+    return type(f"Host{kind.__name__}", (HostNetwork, kind), {})
+
+
+def build_network(model: Model, format: Format, operations: Any, **_: Any) -> nn.Module:
+    """The model's backbone on the meta device, without weights, built of ComfyUI's layers."""
+    network = model.backbone.build(
+        device="meta", dtype=format.storage_dtype, compute_dtype=format.compute_dtype, operations=operations
+    )
+    network.__class__ = hosted(type(network))
+    return network
 
 
 def _preview(x: Tensor) -> Tensor:
@@ -104,21 +119,34 @@ class HostConfig(comfy.supported_models_base.BASE):
 
     unet_config = {"audio_model": "audiox"}  # noqa: RUF012 (the host's class attributes)
     unet_extra_config = {}  # noqa: RUF012
-    sampling_settings = {"sigma_min": 0.3, "sigma_max": 500.0}  # noqa: RUF012
     latent_format = AudioXLatents
     supported_inference_dtypes = [torch.float16, torch.bfloat16, torch.float32]  # noqa: RUF012
 
+    def __init__(self, model: Model, format: Format):
+        super().__init__({"model": model, "format": format, **self.unet_config})
+        recipe, flow = model.recipe, model.recipe.objective == "rectified_flow"
+        self.sampling_settings = (
+            {"shift": 1.0, "multiplier": 1.0}
+            if flow
+            else {"sigma_min": recipe.sigma_min, "sigma_max": recipe.sigma_max}
+        )
+        # Named, because ComfyUI would pick faster layers that are less exact where it may.
+        self.custom_operations = comfy.ops.manual_cast if format.casts else comfy.ops.disable_weight_init
+        self.set_inference_dtype(format.storage_dtype, format.compute_dtype if format.casts else None)
+
 
 class AudioX(comfy.model_base.BaseModel):
-    """AudioX among ComfyUI's models: v-prediction over continuous time, condition tokens by cross-attention."""
+    """A model of the family among ComfyUI's: its objective, its condition tokens, its memory."""
 
-    def __init__(self, host_config: HostConfig, config: ModelConfig, format: Format, empty: Mapping[str, Tensor]):
-        offload = comfy.model_management.unet_offload_device()
-        kind = comfy.model_base.ModelType.V_PREDICTION_CONTINUOUS
-        super().__init__(host_config, kind, device=offload, unet_model=HostTransformer)
-        self.audiox, self.audiox_format = config, format
-        self.audiox_dims = Dimensions.from_config(config)
-        # Tokens of modalities that a condition lacks, by conditioner: small, and moved with those they complete.
+    def __init__(self, model: Model, format: Format, empty: Mapping[str, Tensor]):
+        super().__init__(
+            HostConfig(model, format),
+            MODEL_TYPES[model.recipe.objective],
+            device=host.offload_device(),
+            unet_model=build_network,
+        )
+        self.audiox, self.audiox_format = model, format
+        # Tokens of modalities that a condition lacks: small, and moved with those they complete.
         self.audiox_empty = {name: tokens.detach().float().cpu() for name, tokens in empty.items()}
         # Weights beyond this many bytes are streamed; None leaves that to ComfyUI.
         self.audiox_budget: float | None = None
@@ -128,122 +156,104 @@ class AudioX(comfy.model_base.BaseModel):
     def get_dtype(self) -> torch.dtype:
         return torch.float32
 
+    def get_dtype_inference(self) -> torch.dtype:
+        return torch.float32
+
     def extra_conds(self, **kwargs: Any) -> dict[str, Any]:
-        """All condition tokens, always equally many, so that positive and negative run as one batch."""
-        config = self.audiox
-        text, text_id = kwargs.get("cross_attn"), config.conditioner(TextConfig).id
-        given = {
-            text_id: None if text is None else fit(text, self.audiox_empty[text_id]),
-            config.conditioner(VideoConfig).id: kwargs.get(VIDEO),
-            config.conditioner(AudioConfig).id: kwargs.get(AUDIO),
-        }
-        # ConditioningZeroOut means the null condition; real text is never all zero, its end token at least is not.
-        null = bool(kwargs.get(NULL)) or (text is not None and not text.any())
-        tokens = complete(given, self.audiox_empty, config.cross_attention_cond_ids, null=null)
-        return {"c_crossattn": comfy.conds.CONDRegular(tokens.to(kwargs["device"]))}
+        """The condition, prepared for a whole run: called once a condition and run, with the network loaded."""
+        self.check_windows(kwargs.get("noise"))
+        tokens, device = self.audiox_tokens(kwargs), kwargs["device"]
+        size = (1,) if tokens is None else (sum(t.shape[2] for t in tokens.values()), self.audiox_width)
+        context = None
+        # Hooks change weights from step to step, and so does training: what is prepared now would be wrong then.
+        if kwargs.get("hooks") is None and not torch.is_grad_enabled():
+            context = self.diffusion_model.prepare(there(tokens, device), device=device)
+        return {"audiox": PreparedCondition(Prepared(tokens, context, size, device))}
+
+    def _apply_model(self, x: Tensor, t: Tensor, *given: Any, audiox: Any = None, **options: Any) -> Tensor:
+        """ComfyUI's, with conditions ready: what is prepared in each step is so here, outside of what is compiled."""
+        ready = None if audiox is None else audiox.ready(self.diffusion_model, x.device)
+        return super()._apply_model(x, t, *given, audiox=ready, **options)
+
+    def check_windows(self, noise: Tensor | None) -> None:
+        """Says what ComfyUI's context windows cannot do, before they fail with an index error."""
+        windows = getattr(self.current_patcher, "model_options", {}).get("context_handler")
+        if noise is None or not isinstance(windows, comfy.context_windows.IndexListContextHandler):
+            return
+        if windows.dim == 2 and noise.shape[0] > 1 and noise.shape[2] > windows.context_length:
+            raise InputError(
+                f"ComfyUI's context windows take one latent at a time, this batch has {noise.shape[0]}. Generate them "
+                "one by one, or disconnect Context Windows."
+            )
+
+    @property
+    def audiox_width(self) -> int:
+        return next(p.condition.width for p in self.audiox.conditioners if p.condition is not None)
+
+    def audiox_tokens(self, given: Mapping[str, Any]) -> dict[str, Tensor] | None:
+        """Tokens (B, W, M, D) of every modality from a CONDITIONING's values; None for the null condition.
+
+        A condition whose text is all zero is the null condition, as AudioX Null and ConditioningZeroOut make it: a
+        real prompt never is, its end token at least is not.
+        """
+        text_name = self.audiox.reader(Words)
+        found: dict[str, Tensor] = {}
+        for part in self.audiox.conditioners:
+            condition = part.condition
+            assert condition is not None
+            tokens = given.get("cross_attn") if part.name == text_name else given.get(tokens_key(part.name))
+            if tokens is None:
+                tokens = self.audiox_empty[part.name]
+            elif part.name == text_name:
+                if not tokens.any():
+                    return None
+                # ConditioningConcat puts prompts with their padding behind each other.
+                tokens = (
+                    join_sequences(tokens.split(condition.tokens, dim=1))
+                    if tokens.shape[1] > condition.tokens
+                    else tokens
+                )
+                tokens = fitted(tokens, condition.tokens, condition.width)
+            elif tokens.shape[-2:] != (condition.tokens, condition.width):
+                raise InputError(
+                    f"{part.name}: the condition holds {tokens.shape[-2]} tokens, this model takes {condition.tokens}. "
+                    "It was encoded for another model: encode it with this model's encoders."
+                )
+            tokens = windowed(tokens.float())
+            rows = given["noise"].shape[0] if given.get("noise") is not None else tokens.shape[0]
+            if tokens.shape[0] not in (1, rows):
+                tokens = comfy.utils.repeat_to_batch_size(tokens, rows)
+            found[part.name] = tokens
+        return found
 
     def memory_required(self, input_shape: Any, cond_shapes: Any = None) -> float:
         rows, latents = input_shape[0], input_shape[-1]
         # The core counts in batch items of two rows, a positive and a negative one.
-        return float(dit_activations(self.audiox_dims, self.audiox_format, latents, math.ceil(rows / 2)))
+        return float(self.audiox.backbone.work(self.audiox_format, latents, math.ceil(rows / 2), None))
 
 
-class Budgeted(comfy.model_patcher.ModelPatcher):
-    """Holds as many bytes of a model on the device as its audiox_budget says, and streams the rest."""
-
-    def partially_load(self, device_to: Any, extra_memory: float = 0, force_patch_weights: bool = False) -> Any:
-        budget = self.model.audiox_budget
-        if budget is not None:
-            room = max(budget - self.loaded_size(), 1)
-            extra_memory = room if budget == float("inf") else min(extra_memory, room)
-        return super().partially_load(device_to, extra_memory, force_patch_weights=force_patch_weights)
-
-
-def transformer_weights(
-    tensors: Mapping[str, Tensor], config: ModelConfig, format: Format, on_tensor: host.Done | None = None
-) -> dict[str, Tensor]:
-    """The transformer's weights by its own names, in the types that it keeps them in; norms and the like in float32."""
-    like = build("dit", config, dtype=format.storage_dtype, compute_dtype=format.compute_dtype)
-    types = {name: parameter.dtype for name, parameter in like.named_parameters()}
-    weights = component_tensors("dit", tensors, config, dtype=types, on_tensor=on_tensor)
+def network_weights(opened: Opened, format: Format, on_tensor: host.Done | None = None) -> dict[str, Tensor]:
+    """The backbone's weights by its own names, in the types that it keeps them in; norms and biases in more bits."""
+    part = opened.model.backbone
+    types = parameter_types(part, format.options())
+    weights = part_tensors(part, opened.weights, dtype=types, on_tensor=on_tensor)
     # The core leaves 8 bits to layers that scale. ComfyUI's patches (LoRA) see weights as they are, so these don't.
     return {name: weight.to(types[name]) for name, weight in weights.items()}
 
 
 def make_model(
-    tensors: Mapping[str, Tensor],
-    config: ModelConfig,
+    opened: Opened,
     empty: Mapping[str, Tensor],
     *,
     format: Format,
     budget: float | None,
     on_tensor: host.Done | None = None,
+    plain: bool = False,
 ) -> Any:
-    """AudioX as a MODEL from a checkpoint's tensors. budget: see AudioX.audiox_budget; infinity keeps all of it."""
-    dtype, compute = format.storage_dtype, format.compute_dtype
-    host_config = HostConfig({"config": config, "compute_dtype": compute, **HostConfig.unet_config})
-    host_config.set_inference_dtype(dtype, compute if format.casts else None)
-    model = AudioX(host_config, config, format, empty)
+    """The MODEL of an opened model. budget: see AudioX.audiox_budget; infinity keeps all of it on the device."""
+    model = AudioX(opened.model, format, empty)
     model.audiox_budget = budget
-    weights = transformer_weights(tensors, config, format, on_tensor)
-    model.diffusion_model.load_state_dict(weights, strict=True, assign=True)
+    model.diffusion_model.load_state_dict(network_weights(opened, format, on_tensor), strict=True, assign=True)
     model.diffusion_model.requires_grad_(False)
-    archive = getattr(comfy.model_management, "archive_model_dtypes", None)
-    if archive is not None:
-        archive(model.diffusion_model)
-    # Looked up now: newer versions put another class there after start-up, one that knows no budget.
-    newest = getattr(comfy.model_patcher, "CoreModelPatcher", comfy.model_patcher.ModelPatcher)
-    patcher = newest if budget is None else Budgeted
-    return patcher(
-        model,
-        load_device=comfy.model_management.get_torch_device(),
-        offload_device=comfy.model_management.unet_offload_device(),
-    )
-
-
-class HostAutoencoder(nn.Module):
-    """The core's autoencoder as ComfyUI's VAE calls it. Encoding gives the mean: the same sound, the same latents."""
-
-    def __init__(self, network: Autoencoder, config: ModelConfig, format: Format):
-        super().__init__()
-        self.network, self.dims, self.format = network, Dimensions.from_config(config), format
-
-    def encode(self, audio: Tensor) -> Tensor:
-        """Waveform (B, 2, N) -> latents (B, C, L)."""
-        tile = self._tile(audio, audio.shape[-1] // self.dims.ratio, encode=True)
-        return self.network.encode(audio, tile=tile, on_tile=host.progress())[0]
-
-    def decode(self, latents: Tensor) -> Tensor:
-        """Latents (B, C, L) -> waveform (B, 2, N)."""
-        tile = self._tile(latents, latents.shape[-1], encode=False)
-        return self.network.decode(latents, tile=tile, on_tile=host.progress())
-
-    def memory(self, latents: int, batch: int, tile: int | None, *, encode: bool) -> int:
-        """Bytes that the work takes beside the weights."""
-        return wave_activations(self.dims, self.format, latents, batch, tile, encode=encode)
-
-    def _tile(self, x: Tensor, latents: int, *, encode: bool) -> int | None:
-        return host.tile(x.device, latents, lambda t: self.memory(latents, x.shape[0], t, encode=encode))
-
-
-def make_vae(network: Autoencoder, config: ModelConfig, format: Format) -> Any:
-    """A VAE of ComfyUI around the core's autoencoder, at any width of it."""
-    import comfy.sd
-    from comfy.ldm.audio.autoencoder import AudioOobleckVAE
-
-    # The host's constructor fills in all that its version knows of this kind of VAE, told from the names of weights;
-    # on the meta device they cost nothing. Then the network is put in.
-    with torch.device("meta"):
-        vae = comfy.sd.VAE(sd=AudioOobleckVAE().state_dict(), dtype=format.compute_dtype)
-    inner = HostAutoencoder(network, config, format)
-    vae.first_stage_model = inner
-    vae.patcher = comfy.model_patcher.ModelPatcher(
-        inner, load_device=vae.device, offload_device=vae.patcher.offload_device
-    )
-    if getattr(vae, "size", None) is not None:
-        vae.size = vae.patcher.model_size()
-    vae.memory_used_decode = lambda shape, dtype: inner.memory(shape[2], shape[0], None, encode=False)
-    vae.memory_used_encode = lambda shape, dtype: inner.memory(
-        shape[2] // inner.dims.ratio, shape[0], None, encode=True
-    )
-    return vae
+    host.archive_types(model.diffusion_model)
+    return host.model_patcher(model, plain=plain)

@@ -1,8 +1,12 @@
 """Names under which AudioX's own values travel in ComfyUI's CONDITIONING and LATENT dictionaries."""
 
-# In a CONDITIONING: tokens of a video, tokens of an audio prompt, and whether it is the null condition.
-VIDEO = "audiox_video"
-AUDIO = "audiox_audio"
-NULL = "audiox_null"
-# In a LATENT: how many seconds of it AudioX Decode keeps; samplers pass it on.
+from __future__ import annotations
+
+# In a LATENT: how many seconds of it AudioX Decode keeps, and the latents that this was said of; samplers pass it on.
 SECONDS = "audiox_seconds"
+LATENTS = "audiox_latents"
+
+
+def tokens_key(modality: str) -> str:
+    """In a CONDITIONING: where the tokens of a modality stand, but for the text's, which are the condition itself."""
+    return f"audiox_{modality}"

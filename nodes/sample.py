@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from typing import Any
 
 import torch
@@ -9,26 +10,30 @@ from comfy_api.latest import io
 
 from ..audiox_core.errors import InputError, SamplingError
 from ..audiox_core.media.picture import latent_picture
+from ..audiox_core.sampling import MAX_STEPS, OBJECTIVES, SAMPLERS, find_objective
 from ..audiox_core.sampling.guidance import guide_denoised
-from ..audiox_core.sampling.registry import SAMPLERS
-from ..audiox_core.sampling.schedules import get_sigmas_polyexponential
 from . import host
 from .condition import null_condition
-from .schema import schema
+from .schema import named, schema
 
-SAMPLER_NAMES = [name for name in SAMPLERS if name != "rectified-flow"]
+log = logging.getLogger("audiox")
+
+AUTO = "auto"
+SAMPLER_NAMES = [*(name for objective in OBJECTIVES.values() for name in objective.samplers), AUTO]
+OWN = "0: the model's own"
 
 
 class AudioXSampler(io.ComfyNode):
-    """The released recipe's sampler and schedule."""
+    """A model's own sampler and schedule, or others."""
 
     @classmethod
     def define_schema(cls) -> io.Schema:
         return schema(
             "AudioXSampler",
             "AudioX Sampler",
-            "Samples a sound with the recipe of the model's authors: 250 steps of dpmpp-3m-sde from sigma 500 to 0.3, "
-            "guidance 7. KSampler with dpmpp_3m_sde and the exponential scheduler does the same.",
+            "Samples a sound, by default with the recipe of the model's authors: for AudioX 250 steps of dpmpp-3m-sde "
+            "from sigma 500 to 0.3 and guidance 7, for AudioX-Turbo 4 steps. KSampler with dpmpp_3m_sde and the "
+            "exponential scheduler does the same (for AudioX-Turbo: lcm and simple, cfg 1).",
             ["ksampler", "audio sampler", "generate sound", "generate music", "text to audio", "video to audio"],
             inputs=[
                 io.Model.Input("model", tooltip="The model of AudioX Load, with or without patches such as LoRAs."),
@@ -47,51 +52,53 @@ class AudioXSampler(io.ComfyNode):
                 ),
                 io.Int.Input(
                     "steps",
-                    default=250,
-                    min=1,
+                    default=0,
+                    min=0,
                     max=1000,
-                    tooltip="Noise levels to go through. 250 is the recipe; 100 is quicker, with little loss.",
+                    tooltip=f"Noise levels to go through. {OWN} (250; AudioX-Turbo 4). Fewer are quicker.",
                 ),
                 io.Float.Input(
                     "guidance",
-                    default=7.0,
+                    default=0.0,
                     min=-20.0,
                     max=100.0,
                     step=0.1,
                     tooltip="How strongly the sound follows the condition rather than the negative one. 1 switches it "
-                    "off and takes half the time.",
+                    f"off and takes half the time. {OWN} (7; AudioX-Turbo 1).",
                 ),
                 io.Combo.Input(
                     "sampler",
                     options=SAMPLER_NAMES,
-                    default="dpmpp-3m-sde",
-                    tooltip="The solver. dpmpp-3m-sde is the recipe's; k-heun and k-dpm-2 call the model twice a step.",
+                    default=AUTO,
+                    tooltip="The solver. auto: the model's own (dpmpp-3m-sde; AudioX-Turbo dmd). k-heun and k-dpm-2 "
+                    "call the model twice a step.",
                 ),
                 io.Float.Input(
                     "sigma_min",
-                    default=0.3,
-                    min=0.001,
+                    default=0.0,
+                    min=0.0,
                     max=100.0,
                     step=0.001,
                     round=False,
-                    tooltip="The lowest noise level. The recipe's 0.3 suits this model; lower ones tend to add hiss.",
+                    tooltip=f"The lowest noise level. {OWN} (0.3); lower ones tend to add hiss.",
                 ),
                 io.Float.Input(
                     "sigma_max",
-                    default=500.0,
-                    min=0.01,
+                    default=0.0,
+                    min=0.0,
                     max=5000.0,
                     step=0.1,
                     round=False,
-                    tooltip="The noise level to start from.",
+                    tooltip=f"The noise level to start from. {OWN} (500).",
                 ),
                 io.Float.Input(
                     "rho",
-                    default=1.0,
-                    min=0.1,
+                    default=0.0,
+                    min=0.0,
                     max=10.0,
                     step=0.1,
-                    tooltip="How the levels are spaced: 1 evenly in log sigma; above 1 more of them are low.",
+                    tooltip="How the levels are spaced: 1 evenly in log sigma; above 1 more of them are low. "
+                    f"{OWN} (1).",
                 ),
                 io.Float.Input(
                     "rescale",
@@ -121,6 +128,7 @@ class AudioXSampler(io.ComfyNode):
         )
 
     @classmethod
+    @named("AudioX Sampler")
     def execute(
         cls,
         model: Any,
@@ -141,18 +149,29 @@ class AudioXSampler(io.ComfyNode):
         import comfy.samplers
         import comfy.utils
 
+        from ..audiox_core.settings import number, whole
+
+        described = model_of(model)
+        recipe = described.recipe
+        objective = find_objective(recipe.objective)
+        guidance = number("guidance", guidance) or recipe.guidance
+        steps, rho = whole("steps", steps) or recipe.steps, number("rho", rho) or recipe.rho
+        sigma_min, sigma_max = sigma_min or recipe.sigma_min, sigma_max or recipe.sigma_max
+        solver = SAMPLERS[recipe.sampler if sampler == AUTO else objective.choose(sampler)]
+        if recipe.guidance == 1.0 and guidance != 1.0:
+            log.warning("AudioX Sampler: this model was made for guidance 1; with %g its sound may suffer", guidance)
+        sigmas = schedule(objective, steps, sigma_min, sigma_max, rho, number("denoise", denoise))
         if rescale:
             model = model.clone()
-            model.set_model_sampler_cfg_function(rescaled_guidance(rescale))
-        start = check_latent(comfy.sample.fix_empty_latent_channels(model, latent["samples"]))
-        sigmas = schedule(steps, sigma_min, sigma_max, rho, denoise)
+            model.set_model_sampler_cfg_function(rescaled_guidance(rescale, objective))
+        start = check_latent(comfy.sample.fix_empty_latent_channels(model, latent["samples"]), described)
         guider = comfy.samplers.CFGGuider(model)
         guider.set_conds(positive, null_condition() if negative is None else negative)
         guider.set_cfg(guidance)
         samples = guider.sample(
             comfy.sample.prepare_noise(start, seed, latent.get("batch_index")),
             start,
-            comfy.samplers.KSAMPLER(SAMPLERS[sampler]),
+            comfy.samplers.KSAMPLER(solver),
             sigmas,
             denoise_mask=latent.get("noise_mask"),
             callback=host.step_callback(max(len(sigmas) - 1, 1), latent_picture),
@@ -161,22 +180,35 @@ class AudioXSampler(io.ComfyNode):
         )
         if not torch.isfinite(samples).all():
             raise SamplingError(
-                "AudioX Sampler: the latents became NaN or infinite. Choose precision bf16 or fp32 in AudioX Load, "
-                "lower guidance, and check the model's patches."
+                "the latents became NaN or infinite. Choose precision bf16 or fp32 in AudioX Load, lower guidance, "
+                "and check the model's patches."
             )
         kept = {key: value for key, value in latent.items() if not key.startswith("downscale_ratio_")}
         return io.NodeOutput({**kept, "samples": samples.to("cpu")})
 
 
-def schedule(steps: int, sigma_min: float, sigma_max: float, rho: float, denoise: float) -> torch.Tensor:
+def model_of(patcher: Any) -> Any:
+    """What the MODEL is, by the core's description. Raises InputError for another kind of model."""
+    described = getattr(patcher.model, "audiox", None)
+    if described is None:
+        raise InputError("the model connected is not AudioX's. Connect the MODEL of AudioX Load.")
+    return described
+
+
+def schedule(
+    objective: Any, steps: int, sigma_min: float, sigma_max: float, rho: float, denoise: float
+) -> torch.Tensor:
     """The noise levels to run through; with denoise below 1 the last ones of a longer schedule."""
     if denoise <= 0:
         return torch.zeros(0)
+    objective.check_schedule(steps, sigma_min, sigma_max, rho)
     total = steps if denoise > 0.9999 else int(steps / denoise)
-    return get_sigmas_polyexponential(total, sigma_min, sigma_max, rho)[-(steps + 1) :]
+    if total > MAX_STEPS:
+        raise InputError(f"{steps} steps at denoise {denoise:g} are too fine. Raise denoise, or lower steps.")
+    return objective.schedule(total, sigma_min, sigma_max, rho)[-(steps + 1) :]
 
 
-def rescaled_guidance(rescale: float) -> Any:
+def rescaled_guidance(rescale: float, objective: Any) -> Any:
     """Guidance with rescale as ComfyUI asks for it: from an answer's distance to x, to the guided one's."""
 
     def guided(args: dict[str, Any]) -> torch.Tensor:
@@ -187,17 +219,24 @@ def rescaled_guidance(rescale: float) -> Any:
             args["sigma"],
             args["cond_scale"],
             rescale,
+            objective,
         )
         return args["input"] - denoised
 
     return guided
 
 
-def check_latent(samples: torch.Tensor) -> torch.Tensor:
-    """The latents themselves, if they are a sound's."""
-    if samples.ndim != 3 or samples.shape[1] != 64:
+def check_latent(samples: torch.Tensor, described: Any) -> torch.Tensor:
+    """The latents themselves, if they are a sound's, and as long as the model takes them."""
+    channels, length = described.channels, described.length
+    if samples.ndim != 3 or samples.shape[1] != channels:
         raise InputError(
-            f"AudioX Sampler: latent has shape {tuple(samples.shape)}, this model takes (batch, 64, length). "
+            f"latent has shape {tuple(samples.shape)}, this model takes (batch, {channels}, length). "
             "Connect AudioX Empty Latent, or a sound encoded with AudioX's VAE."
+        )
+    if length is not None and samples.shape[-1] != length:
+        raise InputError(
+            f"latent is {samples.shape[-1]} long, this model makes {length} at a time and no other length. "
+            "Connect AudioX Empty Latent."
         )
     return samples

@@ -11,7 +11,7 @@ from comfy_api.latest import InputImpl, io
 
 from ..audiox_core.errors import InputError
 from . import host
-from .schema import schema
+from .schema import named, schema
 from .video import FileVideo, file_video
 
 # What .mp4 can hold, by FFmpeg's names; everything else goes into .mkv.
@@ -59,11 +59,12 @@ class AudioXSetSoundtrack(io.ComfyNode):
         )
 
     @classmethod
+    @named("AudioX Set Soundtrack")
     def execute(cls, video: Any, audio: Any, mode: str, offset: float, gain: float) -> io.NodeOutput:
         from ..audiox_core.media import probe, set_soundtrack
 
         if audio is None:
-            raise InputError("AudioX Set Soundtrack: there is no sound. Connect a sound that exists.")
+            raise InputError("there is no sound. Connect a sound that exists.")
         found = file_video(video)
         made = None
         if found is None:
@@ -133,11 +134,12 @@ class AudioXSpectrogram(io.ComfyNode):
         )
 
     @classmethod
+    @named("AudioX Spectrogram")
     def execute(cls, audio: Any, width: int, height: int) -> io.NodeOutput:
         from ..audiox_core.media import spectrogram_image
 
         if audio is None:
-            raise InputError("AudioX Spectrogram: there is no sound. Connect a sound that exists.")
+            raise InputError("there is no sound. Connect a sound that exists.")
         rate = int(audio["sample_rate"])
         pictures = [spectrogram_image(item, rate, width=width, height=height) for item in audio["waveform"]]
         return io.NodeOutput(torch.stack(pictures).float() / 255)  # (B, H, W, 3)

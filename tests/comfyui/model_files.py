@@ -7,8 +7,7 @@ from pathlib import Path
 import torch
 from safetensors.torch import save_file
 
-from audiox_core.models.demo import demo_config
-from audiox_core.networks.dit import DiffusionTransformer
+from audiox_core.weights.open import describe_model
 
 WIDTH, INNER, LAYERS, HEADS, VOCABULARY, BUCKETS = 768, 3072, 12, 12, 32128, 32
 
@@ -41,7 +40,7 @@ def make_t5_base(path: Path) -> Path:
 def make_lora(path: Path, rank: int = 2) -> Path:
     """A LoRA on the feed-forward output projections of the demo model's transformer, under ComfyUI's generic names."""
     generator = torch.Generator().manual_seed(1)
-    parameters = DiffusionTransformer(demo_config().dit, device="meta").state_dict()
+    parameters = describe_model("demo").backbone.build(device="meta").state_dict()
     weights: dict[str, torch.Tensor] = {}
     for name, parameter in parameters.items():
         shape = parameter.shape

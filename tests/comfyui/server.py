@@ -226,9 +226,11 @@ class ComfyServer:
 
     def free(self, timeout: float = 15.0) -> None:
         """The unload button: drop all models and cached outputs, then wait until the worker has done it."""
-        self.post("/free", {"unload_models": True, "free_memory": True})
-        self.wait_idle(timeout)
-        time.sleep(1.5)  # the worker looks at the flags when idle, at most every second
+        # ComfyUI sets the two flags one after the other, and its worker may look between them.
+        for flag in ("unload_models", "free_memory"):
+            self.post("/free", {flag: True})
+            self.wait_idle(timeout)
+            time.sleep(2)  # the worker looks at them when idle, every second where the machine is free
 
     def wait_idle(self, timeout: float = 15.0) -> float:
         """Seconds until the queue was empty; TimeoutError after `timeout`."""

@@ -65,7 +65,7 @@ def test_the_released_model_has_one_name_before_and_after_its_download(comfy: Co
     try:
         names, tooltip = entry()
         assert "AudioX" in names
-        assert "downloads" not in tooltip
+        assert "AudioX: model.safetensors of AudioX, already here." in tooltip
     finally:
         file.unlink()
         file.parent.rmdir()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 from pack import TOLERANCE, core_sample, demo, latent, module, near, node, prompt, raises, sample
 
 
@@ -10,7 +12,7 @@ def check_sampler_equals_the_core() -> None:
 
 
 def check_every_sampler_equals_the_core() -> None:
-    for name in module("nodes.sample").SAMPLER_NAMES:
+    for name in module("audiox_core.sampling").OBJECTIVES["v"].samplers:
         bound = 1e-3 if name == "k-dpm-adaptive" else TOLERANCE  # its step sizes amplify rounding
         near(sample(sampler=name), core_sample(sampler=name), bound)
 
@@ -43,7 +45,7 @@ def check_ksampler_equals_the_sampler() -> None:
 
 
 def check_denoise_runs_the_end_of_a_longer_schedule() -> None:
-    schedule = module("nodes.sample").schedule
+    schedule = partial(module("nodes.sample").schedule, module("audiox_core.sampling").OBJECTIVES["v"])
     whole = schedule(10, 0.3, 500.0, 1.0, 1.0)
     part = schedule(5, 0.3, 500.0, 1.0, 0.5)
     assert len(part) == 6

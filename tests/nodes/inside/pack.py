@@ -81,12 +81,11 @@ def core_sample(*, sampler: str = "dpmpp-3m-sde", rescale: float = 0.0, length: 
     """The same by the core alone: its own network, guidance, schedule and sampler; noise and entropy as ComfyUI's."""
     import torch
 
-    config = demo()[1].config
-    tensors = module("audiox_core.models.demo").demo_tensors(config)
-    network = module("audiox_core.weights.load").load_component("dit", tensors, config, dtype=torch.float32)
+    opened = demo()[1].opened
+    network = module("audiox_core.weights.load").load_part(opened.model.backbone, opened.weights, dtype=torch.float32)
     sampling = module("audiox_core.sampling")
     velocity = module("audiox_core.sampling.guidance").GuidedVelocity(
-        network, tokens(prompt()), scale=7.0, rescale=rescale
+        network, demo()[0].model.audiox_tokens(values(prompt())), scale=7.0, rescale=rescale
     )
     sigmas = sampling.get_sigmas_polyexponential(steps, 0.3, 500.0, 1.0)
     x = torch.randn(1, 64, length, generator=torch.Generator().manual_seed(7)) * sigmas[0]
@@ -99,13 +98,18 @@ def core_sample(*, sampler: str = "dpmpp-3m-sde", rescale: float = 0.0, length: 
         return sampling.SAMPLERS[sampler](sampling.VDenoiser(velocity), x, sigmas, **options)
 
 
+def values(condition: Any) -> dict[str, Any]:
+    """A CONDITIONING's first entry as ComfyUI hands it to a model."""
+    tensor, given = condition[0]
+    return {"cross_attn": tensor, **given}
+
+
 def tokens(condition: Any) -> Any:
-    """All condition tokens of a CONDITIONING's first entry, as the model gets them."""
+    """All condition tokens of a CONDITIONING's first entry (B, 471, 768), as the network gets them; None for null."""
     import torch
 
-    tensor, values = condition[0]
-    conds = demo()[0].model.extra_conds(cross_attn=tensor, device=torch.device("cpu"), **values)
-    return conds["c_crossattn"].cond
+    found = demo()[0].model.audiox_tokens(values(condition))
+    return None if found is None else torch.cat([found[name][:, 0] for name in ("video", "text", "audio")], dim=1)
 
 
 def near(found: Any, wanted: Any, bound: float = TOLERANCE) -> None:
