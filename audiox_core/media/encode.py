@@ -49,7 +49,8 @@ def encode_video(
     """
     shift, level = check_placing(offset, gain)
     rate = exact(real(fps, "fps", f". Give {float(SLOWEST)} to {FASTEST} pictures a second.", SLOWEST, FASTEST))
-    rate = rate if isinstance(fps, Fraction) else rate.limit_denominator(1001)
+    # FFmpeg keeps rates in two 32-bit numbers.
+    rate = rate.limit_denominator(1_000_000 if isinstance(fps, Fraction) else 1001)
     crf = whole(crf, "crf", 0, COARSEST)
     if preset not in PRESETS:
         raise InputError(f"preset {preset!r} does not exist. Valid: {', '.join(PRESETS)}.")

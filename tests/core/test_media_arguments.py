@@ -240,3 +240,11 @@ def test_any_argument_gives_an_answer_or_a_clear_error(
         every[name](value)
     except AudioXError as error:
         assert "ive" in str(error) or "hoose" in str(error) or "heck" in str(error)
+
+
+@pytest.mark.parametrize("fps", [Fraction(431617153, 29158921043), Fraction(3021320073, 4475909)])
+def test_rates_of_large_numbers_are_written(fps: Fraction) -> None:
+    """FFmpeg keeps a rate in two 32-bit numbers."""
+    target = io.BytesIO()
+    encode_video(IMAGES[:1], fps, target)
+    assert target.getvalue()

@@ -1,0 +1,146 @@
+"""How many kernels one guided step of the full-size network starts, and that a compiler takes the step as one graph.
+
+On a GPU such a step is bound by starting kernels, not by their work: 845 at 59215b6, counted as here.
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections import Counter
+from functools import partial
+from typing import Any
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+from torch.utils._python_dispatch import TorchDispatchMode
+
+from audiox_core.models.audiox import BASE_CONFIG
+from audiox_core.models.config import parse_config
+from audiox_core.networks.dit import DiffusionTransformer
+from audiox_core.networks.layers import rotary_table, rotate, torch_attention
+from audiox_core.sampling.guidance import GuidedVelocity
+from tests.core.dits import close, inputs, random_network
+
+LATENTS, DEPTH = 236, 24
+# 749 counted with torch 2.10; other versions may take a few more, but not one more a layer.
+MOST = 760
+
+COMPILER = shutil.which("g++") or shutil.which("clang++")
+# What starts no kernel, beside views.
+FREE = {torch.ops.aten.empty, torch.ops.aten.new_empty, torch.ops.aten.empty_like, torch.ops.aten._unsafe_view}
+
+
+class Kernels(TorchDispatchMode):
+    """Counts what is computed within, by operation."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.counts: Counter[str] = Counter()
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        if not func.is_view and func.overloadpacket not in FREE:
+            self.counts[str(func)] += 1
+        return func(*args, **kwargs or {})
+
+    @property
+    def total(self) -> int:
+        return sum(self.counts.values())
+
+
+def guided_step(monkeypatch: pytest.MonkeyPatch, *, negative: bool) -> Counter[str]:
+    """The kernels of one step of the base model in fp16, its conditions prepared; fused attention counts as one."""
+    kernels = Kernels()
+
+    def fused(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+        kernels.counts["attention"] += 1
+        return torch.ops.aten.empty_like(q)
+
+    monkeypatch.setattr(F, "scaled_dot_product_attention", fused)
+    model = parse_config(BASE_CONFIG)
+    network = model.backbone.build(device="meta", dtype=torch.float16)
+    assert isinstance(network, DiffusionTransformer)
+    assert len(network.blocks) == DEPTH
+    conditions = {part.name: part.condition for part in model.conditioners}
+    tokens = {
+        name: torch.empty(1, 1, c.tokens, c.width, device="meta") for name, c in conditions.items() if c is not None
+    }
+    velocity = GuidedVelocity(network, tokens, tokens if negative else None, scale=7.0)
+    x, t = torch.empty(1, 64, LATENTS, device="meta"), torch.empty(1, device="meta")
+    velocity(x, t)  # joins the conditions, for all steps
+    kernels.counts.clear()
+    with kernels:
+        assert velocity(x, t).shape == x.shape
+    return kernels.counts
+
+
+@torch.no_grad()  # not inference mode, in which composite operations are not taken apart
+@pytest.mark.parametrize("negative", [False, True], ids=["null", "text"])
+def test_kernels_of_a_guided_step(monkeypatch: pytest.MonkeyPatch, negative: bool) -> None:
+    counts = guided_step(monkeypatch, negative=negative)
+    assert counts["attention"] == 2 * DEPTH
+    assert counts["aten.mm.default"] == 4 * DEPTH + 3, "nothing of the conditions is multiplied again"
+    assert sum(counts.values()) <= MOST, counts.most_common()
+
+
+@torch.no_grad()
+def test_views_and_allocations_are_not_counted() -> None:
+    x = torch.empty(4, 6, device="meta")
+    with Kernels() as kernels:
+        x.view(2, 12).T.unflatten(0, (3, 4))[None].expand(2, -1, -1, -1)
+        torch.empty_like(x)
+        assert not kernels.counts
+        x.T.reshape(24)
+        (x + 1).to(torch.float16)
+    assert kernels.counts == {"aten.clone.default": 1, "aten.add.Tensor": 1, "aten._to_copy.default": 1}
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float16, torch.bfloat16])
+def test_rotation_is_to_the_bit_what_it_spells_out(dtype: torch.dtype) -> None:
+    cos, sin = rotary_table(20, 8, torch.device("cpu"))
+    x = torch.randn(3, 20, 12, generator=torch.Generator().manual_seed(0)).to(dtype)
+    a, b = x[..., :4].float(), x[..., 4:8].float()
+    turned = torch.cat([a * cos - b * sin, b * cos + a * sin], dim=-1).to(dtype)
+    assert torch.equal(rotate(x, (cos, sin)), torch.cat([turned, x[..., 8:]], dim=-1))
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("null", [False, True], ids=["text", "null"])
+@pytest.mark.parametrize("backend", ["eager", "aot_eager"])
+def test_a_step_is_one_graph_with_any_attention(backend: str, null: bool) -> None:
+    """A host gives its own attention for each call, options and all."""
+    network = random_network()
+    x, t, tokens = inputs()
+    one = network.prepare_context(tokens[:1])
+    context = one.cat(network.prepare(None)) if null else one.expand(2)
+    given = (x, t, context, partial(host_attention, options={"some": "thing"}))
+    torch._dynamo.reset()
+    try:
+        explained: Any = torch._dynamo.explain(network)(*given)
+        assert explained.graph_break_count == 0, explained.break_reasons
+        assert explained.graph_count == 1
+        torch._dynamo.reset()
+        assert close(torch.compile(network, fullgraph=True, backend=backend)(*given), network(*given), 1e-5)
+    finally:
+        torch._dynamo.reset()
+
+
+def host_attention(q: Tensor, k: Tensor, v: Tensor, *, options: dict[str, str]) -> Tensor:
+    assert options
+    return torch_attention(q, k, v)
+
+
+@torch.no_grad()
+@pytest.mark.skipif(COMPILER is None, reason="torch's compiler needs a C++ compiler")
+def test_the_compiler_gives_the_same_numbers() -> None:
+    network = random_network(operations=torch.nn)
+    x, t, tokens = inputs()
+    context = network.prepare_context(tokens[:1]).cat(network.prepare(None))
+    torch._dynamo.reset()
+    try:
+        compiled = torch.compile(network, fullgraph=True)
+        for shift in (0.0, 1.0):
+            assert close(compiled(x + shift, t, context), network(x + shift, t, context), 1e-5)
+    finally:
+        torch._dynamo.reset()
