@@ -60,8 +60,8 @@ def test_autoencoder_with_a_batch(batch: int) -> None:
 
 def test_the_waveform_of_a_long_sound_is_counted() -> None:
     net = build("autoencoder")
-    found = peak(lambda: net.decode(empty(1, 64, 4000), tile=8))
-    guess = guessed("autoencoder", Format(), latents=4000, tile=8)
+    found = peak(lambda: net.decode(empty(1, 64, 2500), tile=8))
+    guess = guessed("autoencoder", Format(), latents=2500, tile=8)
     assert found <= guess <= 1.5 * found
 
 
