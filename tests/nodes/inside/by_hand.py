@@ -34,18 +34,8 @@ class Given:
     weights: Callable[[float], float] | None = None  # noise level -> strength of the LoRA
 
 
-def by_hand(
-    positive: list[Given],
-    negative: list[Given],
-    *,
-    batch: int = 1,
-    guidance: Callable[[float], float] = lambda sigma: 7.0,
-    latents: int = LATENTS,
-) -> Any:
-    """A run without anything clever: each condition prepared for each row and state of the weights, no row skipped.
-
-    latents cuts the noise: only so many of the first are made.
-    """
+def by_hand(positive: list[Given], negative: list[Given], *, batch: int = 1, guidance: float = 7.0) -> Any:
+    """A run without anything clever: each condition prepared for each row and state of the weights, no row skipped."""
     import torch
 
     sampling, scale = module("audiox_core.sampling"), demo()[0].model.model_sampling
@@ -68,13 +58,13 @@ def by_hand(
     def model(x: Any, sigma: Any, **_: Any) -> Any:
         def guided(x: Any, t: Any) -> Any:
             answers = [velocity(given, x, t, float(sigma[0])) for given in (positive, negative)]
-            return answers[1] + guidance(float(sigma[0])) * (answers[0] - answers[1])
+            return answers[1] + guidance * (answers[0] - answers[1])
 
         return sampling.VDenoiser(guided)(x, sigma)
 
     sigmas = sampling.get_sigmas_polyexponential(STEPS, 0.3, 500.0, 1.0)
     noise = torch.randn(batch, 64, LATENTS, generator=torch.Generator().manual_seed(7))
-    return sampling.SAMPLERS["k-lms"](model, noise[..., :latents] * sigmas[0], sigmas)
+    return sampling.SAMPLERS["k-lms"](model, noise * sigmas[0], sigmas)
 
 
 def by_host(positive: Any, negative: Any, *, batch: int = 1, **changed: Any) -> Any:
@@ -148,23 +138,6 @@ def picture() -> Any:
 
     images = torch.rand(3, 32, 32, 3, generator=torch.Generator().manual_seed(0))
     return node("AudioXEncodeVideo")(encoders=demo()[1], images=images, fps=1.0, start=0.0, seconds=10.0)[0]
-
-
-@contextmanager
-def stepping(model: Any) -> Iterator[list[int]]:
-    """The rows of each call of a model's network within."""
-    network, rows = model.model.diffusion_model, []
-    velocity = network.velocity
-
-    def counting(x: Any, *rest: Any) -> Any:
-        rows.append(x.shape[0])
-        return velocity(x, *rest)
-
-    network.velocity = counting
-    try:
-        yield rows
-    finally:
-        del network.velocity
 
 
 @contextmanager
