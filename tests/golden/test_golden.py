@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from functools import lru_cache
 
+import pytest
 import torch
 from torch import Tensor
 
@@ -14,15 +15,9 @@ from tests.golden.reader import GoldenSet
 BOUND = 1e-5
 # Adaptive step control amplifies rounding: a nudge of 1e-6 moves its answer by 1e-4.
 BOUNDS = {"sample_k-dpm-adaptive": 1e-3}
-# Where the reference itself leaves the bound when only its kernels change (AudioX-MAF's text-only sound: computed in
-# float64, it differs from the stored one by 2.6e-5), the case is held to so many times that.
-MARGIN = 5
-
-
-def bound_of(golden: GoldenSet, case: str) -> float:
-    outputs = golden.cases[case]["outputs"].values()
-    moved = max(o["difference"].get("other_kernels", 0.0) / o["absmax"] for o in outputs if o["absmax"])
-    return BOUNDS.get(case, MARGIN * moved if moved > BOUND else BOUND)
+# Answers of ours that miss the bound: the set, the case, the output. They count as expected failures, so that every run
+# shows them and every other set is held to the bound. The reference's other kernels move the latents by 2.9e-6 only.
+MISSED = {("audiox_maf", "generate_text", "latents"), ("audiox_maf", "generate_text", "audio_start")}
 
 
 @lru_cache(maxsize=1)
@@ -41,6 +36,8 @@ def test_golden(golden: GoldenSet, case: str, output: str, report_row: Callable[
     assert torch.isfinite(ours.float()).all()
     ours, expected = ours.double(), expected.double()
     error = ((ours - expected).abs().max() / expected.abs().max()).item()
-    bound = bound_of(golden, case)
+    bound = BOUNDS.get(case, BOUND)
     report_row(case, output, error, bound)
+    if error > bound and (golden.folder.name, case, output) in MISSED:
+        pytest.xfail(f"not met: {error:.1e}, the bound is {bound:.0e}")
     assert error <= bound
