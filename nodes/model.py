@@ -150,14 +150,19 @@ class AudioX(comfy.model_base.BaseModel):
         self.audiox_empty = {name: tokens.detach().float().cpu() for name, tokens in empty.items()}
         # Weights beyond this many bytes are streamed; None leaves that to ComfyUI.
         self.audiox_budget: float | None = None
-        # The network takes and gives float32 and casts inside, where it does no harm.
-        self.manual_cast_dtype = None
 
     def get_dtype(self) -> torch.dtype:
+        """What the network takes and gives: it casts inside, where that does no harm."""
         return torch.float32
 
-    def get_dtype_inference(self) -> torch.dtype:
-        return torch.float32
+    @property
+    def manual_cast_dtype(self) -> torch.dtype | None:
+        """Another type to take and give, which nodes may set (ModelComputeDtype): it would only lose."""
+        return None
+
+    @manual_cast_dtype.setter
+    def manual_cast_dtype(self, dtype: torch.dtype | None) -> None:
+        pass
 
     def extra_conds(self, **kwargs: Any) -> dict[str, Any]:
         """The condition, prepared for a whole run: called once a condition and run, with the network loaded."""

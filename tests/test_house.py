@@ -36,7 +36,7 @@ def part_names() -> tuple[set[str], set[str]]:
     conditioners: set[str] = set()
     others: set[str] = set()
     for member in members().values():
-        model = parse_config(member.config, member.name)
+        model = parse_config(member.config(), member.name)
         conditioners |= {part.name for part in model.conditioners}
         others |= {model.backbone.name, model.autoencoder.name}
     return conditioners, others | set(BACKBONES)

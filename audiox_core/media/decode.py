@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from ..errors import MediaError
-from .reading import Source, name_of, open_media, pyav
+from .reading import Source, name_of, open_media, pyav, sought
 from .streams import demuxed, is_image, nominal_rate, quarter_turns, video_stream
 
 log = logging.getLogger("audiox")
@@ -56,7 +56,6 @@ class Pictures:
         """The pictures from just before `start` on, by seeking. Returns whether that worked; if not, nothing
         was yielded.
         """
-        av = pyav()
         run = Run(self, container)
         first = next(run.decode(), None)
         if first is None or run.stamp(first) is None or container.format.name in GUESSED:
@@ -66,10 +65,8 @@ class Pictures:
             target = origin + self.start - margin
             if target <= origin:
                 return False
-            try:
-                container.seek(int(target / run.base), stream=run.stream)
-            except av.FFmpegError:
-                return False  # what cannot be sought is decoded from its first packet
+            if not sought(container, int(target / run.base), run.stream):
+                return False  # it is decoded from its first packet
             frames = run.decode(sought=True)
             head = next(frames, None)
             stamp = None if head is None else run.stamp(head)
@@ -147,9 +144,7 @@ class Run:
         keyframe on are read. None where the container cannot be sought or says no times.
         """
         self.packets_end = None
-        try:
-            self.container.seek(self.container.duration or 0)
-        except pyav().FFmpegError:
+        if not sought(self.container, self.container.duration or 0):
             return None
         for packet in self._packets():
             if packet is not None and packet.size:

@@ -74,6 +74,18 @@ def open_media(source: Source) -> Iterator[Any]:
             raise _unreadable(name, file, error) from error
 
 
+def sought(container: Any, offset: int, stream: Any = None) -> bool:
+    """Whether the container could be sought to `offset`, in the clock of the stream (microseconds without one).
+
+    A file system may refuse a place far behind the end: that is its own error, not FFmpeg's.
+    """
+    try:
+        container.seek(offset, stream=stream)
+    except (pyav().FFmpegError, OSError):
+        return False
+    return True
+
+
 def _open(av: Any, source: Source, file: BinaryIO, **options: Any) -> Any:
     if _suffix(source) == ".tga" and isinstance(source, (str, os.PathLike)):
         # FFmpeg recognises this one kind of image by its name alone: it may read this file, and no numbered ones

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from ..errors import MediaError
 from .checks import MOST_SAMPLES
-from .reading import Source, name_of, open_media, pyav
+from .reading import Source, name_of, open_media, pyav, sought
 from .streams import audio_stream, demuxed
 
 log = logging.getLogger("audiox")
@@ -153,13 +153,10 @@ class _Window:
         exact = SEEKABLE.intersection(self.container.format.name.split(",")) and self.base * self.rate <= 1
         time = self._time(head)
         if exact and time is not None and target > time + SEEK_MARGIN:
-            try:
-                self.container.seek(int(target / self.base), stream=self.stream)
-            except pyav().FFmpegError:
-                log.debug("%s: cannot be sought; decoding it from its beginning", self.name)
-            else:
+            if sought(self.container, int(target / self.base), self.stream):
                 yield from self._frames()
                 return
+            log.debug("%s: cannot be sought; decoding it from its beginning", self.name)
         yield head
         yield from frames
 

@@ -1,21 +1,19 @@
 """What a model is: its configuration, its clock, its parts, its recipe; one file a released member.
 
-A new member is a file here (with its networks in networks/) and its name in FILES. It may hold CONDITIONERS and
-BACKBONES, readers by the type that a config.json names, and MEMBERS, the models to be had by name.
+A new member is a file here (with its networks in networks/), its name in FILES, and its row in family.py. The file
+may hold CONDITIONERS and BACKBONES, readers by the type that a config.json names.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from functools import cache
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from .parts import Member
+    from .family import Member
 
 FILES = ("conditioners", "audiox", "maf", "mmdit", "turbo", "demo")
-_members: dict[str, Member] = {}
 
 
 def register(module: Any) -> None:
@@ -24,20 +22,22 @@ def register(module: Any) -> None:
 
     CONDITIONERS.update(getattr(module, "CONDITIONERS", {}))
     BACKBONES.update(getattr(module, "BACKBONES", {}))
-    _members.update({member.name: member for member in getattr(module, "MEMBERS", ())})
+    members().update({member.name: member for member in getattr(module, "MEMBERS", ())})
 
 
 @cache
 def register_all() -> None:
-    """Takes in the members of this folder, once, when a model is first asked for."""
+    """Takes in the files of this folder, once, when a config is first read."""
     for name in FILES:
         register(import_module(f".{name}", __name__))
 
 
-def members() -> Mapping[str, Member]:
+@cache
+def members() -> dict[str, Member]:
     """The models to be had by name, in the order in which they are offered."""
-    register_all()
-    return _members
+    from .family import MEMBERS
+
+    return {member.name: member for member in MEMBERS}
 
 
 def member(name: object) -> Member | None:

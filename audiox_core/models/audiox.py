@@ -11,18 +11,10 @@ from ..errors import ConfigError
 from ..memory.estimate import network_work
 from ..memory.formats import network_format
 from ..networks.dit import DiffusionTransformer, DiTConfig
-from ..weights.download import Released
 from .config import Backbone, Given
-from .parts import Member, Part, Recipe, Slot, slots
+from .parts import Part, Recipe, Slot, slots
 from .section import Section
 
-RELEASED = Released(
-    name="AudioX",
-    repo="HKUSTAudio/AudioX",
-    revision="3d49eff6430b739ba5a28357b1a0eedd843e6711",
-    files=("config.json", "model.ckpt"),
-    licence="The weights are licensed CC-BY-NC 4.0 (no commercial use), and the model is watermarked.",
-)
 NETWORK_PREFIX = "model.model."
 
 
@@ -174,5 +166,3 @@ BASE_CONFIG: dict[str, Any] = {
         "io_channels": 64,
     },
 }
-
-MEMBERS = (Member("AudioX", BASE_CONFIG, RELEASED, weights="model.ckpt"),)

@@ -13,10 +13,8 @@ from torch import Tensor
 from .audiox import BASE_CONFIG
 from .maf import MAF_CONFIG
 from .mmdit import MMDIT_CONFIG
-from .parts import Member
 from .turbo import TURBO_CONFIG
 
-NAME = "demo"
 NOISE = "random weights, so the sound is noise; it shows that everything runs."
 VISION = {
     "hidden_size": 768,
@@ -88,9 +86,9 @@ def random_weight(key: str, shape: tuple[int, ...]) -> Tensor:
     return 0.1 * noise
 
 
-MEMBERS = (
-    Member(NAME, small(BASE_CONFIG)),
-    Member("demo-maf", small(MAF_CONFIG)),
-    Member("demo-mmdit", small(MMDIT_CONFIG)),
-    Member("demo-turbo", small(TURBO_CONFIG)),
-)
+CONFIGS = {
+    "demo": small(BASE_CONFIG),
+    "demo-maf": small(MAF_CONFIG),
+    "demo-mmdit": small(MMDIT_CONFIG),
+    "demo-turbo": small(TURBO_CONFIG),
+}

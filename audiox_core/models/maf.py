@@ -26,22 +26,14 @@ from ..weights.download import Released
 from .audiox import BASE_CONFIG, read_dit
 from .conditioners import LARGEST, conditioner_prefix, dead_in_clip, read_vision
 from .config import Backbone, Given
-from .parts import Companion, Condition, Hearing, Member, Part, Sight, Slot, slots
+from .parts import Companion, Condition, Hearing, Part, Sight, Slot, slots
 from .section import Section
 
-LICENCE = "The weights are licensed CC-BY-NC 4.0 (no commercial use), and the model is watermarked."
-RELEASED = Released(
-    name="AudioX-MAF",
-    repo="HKUSTAudio/AudioX-MAF",
-    revision="0a6575a6fd58039281584ad1c6f9e895233e8ca7",
-    files=("config.json", "model.ckpt"),
-    licence=LICENCE,
-)
 # MMAudio's file; every member of the family comes with a copy.
 SYNCHFORMER = Released(
     name="synchformer",
-    repo=RELEASED.repo,
-    revision=RELEASED.revision,
+    repo="HKUSTAudio/AudioX-MAF",
+    revision="0a6575a6fd58039281584ad1c6f9e895233e8ca7",
     files=("synchformer_state_dict.pth",),
     licence="It is Synchformer, which its authors license MIT.",
     repo_aliases=("HKUSTAudio/AudioX-MAF-MMDiT",),
@@ -293,4 +285,3 @@ MAF_CONFIG = family_config(
     },
     {"diffusion_objective": "v"},
 )
-MEMBERS = (Member("AudioX-MAF", MAF_CONFIG, RELEASED, weights="model.ckpt"),)

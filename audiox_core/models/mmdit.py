@@ -22,17 +22,11 @@ from .audiox import NETWORK_PREFIX, autoencoder_data, read_network_sizes
 from .autoencoder import PREFIX, read_sizes
 from .conditioners import conditioner_prefix, read_audio
 from .config import Backbone, Given
-from .maf import LICENCE, below, family_config, fused, hidden_share, in_order, read_gate, share_of
-from .parts import Companion, Condition, Hearing, Member, Part, Recipe, Slot, slots
+from .family import LICENCE
+from .maf import below, family_config, fused, hidden_share, in_order, read_gate, share_of
+from .parts import Companion, Condition, Hearing, Part, Recipe, Slot, slots
 from .section import Section
 
-RELEASED = Released(
-    name="AudioX-MAF-MMDiT",
-    repo="HKUSTAudio/AudioX-MAF-MMDiT",
-    revision="2db085273efb141facde8d15a22a4f7cd9734df4",
-    files=("config.json", "model.ckpt"),
-    licence=LICENCE,
-)
 # The autoencoder alone, as AudioX-Turbo publishes it for checkpoints that come without one.
 VAE = Released(
     name="AudioX-VAE",
@@ -181,4 +175,3 @@ def mmdit_config(kind: str, audio: dict[str, Any], **diffusion: Any) -> dict[str
 # The published file was not seen: put together from what loads it. Where it lies beside the weights, it is read,
 # and only it knows whether a share of the prompt is hidden.
 MMDIT_CONFIG = mmdit_config("audio_autoencoder_v2", {}, diffusion_objective="v")
-MEMBERS = (Member("AudioX-MAF-MMDiT", MMDIT_CONFIG, RELEASED, weights="model.ckpt"),)

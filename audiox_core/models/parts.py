@@ -162,16 +162,6 @@ class Model:
         return tuple(companion for part in self.parts.values() for companion in part.companions)
 
 
-@dataclass(frozen=True)
-class Member:
-    """One published model of the family, or a small one with random weights that stands for it."""
-
-    name: str
-    config: Mapping[str, Any]  # its config.json, for checkpoints that come without one
-    released: Released | None = None  # None: nothing is on disk, the weights are made on the spot
-    weights: str = "model.ckpt"  # which of the released files is the checkpoint
-
-
 def slots(
     module: nn.Module, before: str, *, norms: bool = False, weight_norm: bool = False, inside: str = ""
 ) -> Iterator[Slot]:

@@ -11,7 +11,8 @@ from torch import Tensor
 from ..errors import CheckpointError
 from ..models import members
 from ..models.config import parse_config
-from ..models.parts import Companion, Member, Model, Part, Slot
+from ..models.family import Member
+from ..models.parts import Companion, Model, Part, Slot
 from .names import layout_names
 
 SHOWN = 20
@@ -41,7 +42,7 @@ def companion_keys(model: Model, prefix: str) -> dict[str, tuple[int, ...]]:
 
 @lru_cache(maxsize=16)
 def _known(name: str) -> Model:
-    return parse_config(members()[name].config, name)
+    return parse_config(members()[name].config(), name)
 
 
 def lacking(keys: Iterable[str], model: Model) -> list[Companion]:

@@ -12,7 +12,8 @@ from torch import Tensor
 from ..errors import CheckpointError, ConfigError, ModelNotFound
 from ..models import demo, member
 from ..models.config import parse_config, read_config
-from ..models.parts import Companion, Member, Model, Part, Words
+from ..models.family import Member
+from ..models.parts import Companion, Model, Part, Words
 from ..networks.t5 import ByteTokenizer, T5Tokenizer, Tokenizer
 from .bundle import Bundle
 from .download import OnDownload, Released
@@ -153,7 +154,7 @@ def describe_model(
         files = None
     if files is None:
         assert known is not None
-        return parse_config(known.config, known.name)
+        return parse_config(known.config(), known.name)
     return read_checkpoint(files.checkpoint, files.config, files.released)[0]
 
 
@@ -191,7 +192,7 @@ def _check_name(tensors: Mapping[str, Tensor], path: str | Path, released: Relea
 def configured(config: str | Path) -> Model:
     """The model of a config.json's path, or of a published model's name. Raises ConfigError."""
     known = member(config)
-    return read_config(config) if known is None else parse_config(known.config, known.name)
+    return read_config(config) if known is None else parse_config(known.config(), known.name)
 
 
 def model_of(
@@ -204,7 +205,7 @@ def model_of(
     asked = [known for known in alike if known.released is released]
     if len(alike) == 1 or asked:
         (found,) = asked or alike
-        return parse_config(found.config, found.name)
+        return parse_config(found.config(), found.name)
     if alike:
         names = " and ".join(known.name for known in alike)
         raise ConfigError(
@@ -224,7 +225,7 @@ def model_of(
 
 def _made(known: Member) -> Opened:
     """A demo model: every weight a function of its name and shape."""
-    model = parse_config(known.config, known.name)
+    model = parse_config(known.config(), known.name)
     made = {key: demo.random_weight(key, shape) for key, shape in expected_keys(model).items()}
     weights = Bundle(made, known.name)
     for companion in model.companions:

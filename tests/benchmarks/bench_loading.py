@@ -31,7 +31,7 @@ def model_of(tiny: bool) -> Any:
     from audiox_core.models import members
     from audiox_core.models.config import parse_config
 
-    return parse_config(members()["demo" if tiny else "AudioX"].config)
+    return parse_config(members()["demo" if tiny else "AudioX"].config())
 
 
 def parts_of(model: Any) -> list[Any]:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from audiox_core.errors import ConfigError
@@ -17,6 +17,7 @@ from audiox_core.models.config import LARGEST_FILE, parse_config, read_config
 from audiox_core.models.parts import Hearing, Model, Sight, Words
 from audiox_core.models.section import Section
 from tests.core.small import changed, small_data
+from tests.examples import examples
 
 GOLDEN = Path(__file__).parents[1] / "golden" / "audiox"
 CLIP = "model.conditioning.configs.0.config"
@@ -227,7 +228,7 @@ JSON = st.recursive(
 )
 
 
-@settings(max_examples=150, deadline=None)
+@examples(150)
 @given(path=st.sampled_from(leaves(small_data())), value=JSON)
 def test_any_damage_is_a_config_error_or_harmless(path: str, value: Any) -> None:
     """What is harmless can be built: nothing is left to another library to refuse."""

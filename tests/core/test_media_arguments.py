@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from audiox_core.errors import AudioXError, InputError, MediaError
@@ -35,6 +35,7 @@ from audiox_core.media import (
     write_png,
 )
 from tests.core.media_clips import numbers, picture, write_clip, write_sound
+from tests.examples import examples
 
 SOUND = torch.rand(2, 4410, generator=torch.Generator().manual_seed(0)) / 5
 IMAGES = torch.stack([torch.from_numpy(picture(k)) for k in range(10)])
@@ -222,7 +223,7 @@ def test_pictures_that_are_none_are_named() -> None:
         frames_from_images(IMAGES.long(), fps=25)
 
 
-@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@examples(150)
 @given(
     data=st.data(),
     value=st.one_of(
@@ -248,3 +249,10 @@ def test_rates_of_large_numbers_are_written(fps: Fraction) -> None:
     target = io.BytesIO()
     encode_video(IMAGES[:1], fps, target)
     assert target.getvalue()
+
+
+def test_a_start_that_the_file_system_refuses_is_after_the_end(files: tuple[Path, Path]) -> None:
+    """2 hours in a file of a second are a place in it that could be sought, 10^8 seconds are none."""
+    for start in (7200, 49864475, 10**8):
+        with pytest.raises(MediaError, match="past the end of the sound"):
+            read_audio(files[1], start=start)

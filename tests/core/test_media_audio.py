@@ -14,7 +14,7 @@ import av
 import numpy as np
 import pytest
 import torch
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
@@ -33,6 +33,7 @@ from audiox_core.media import (
     write_audio,
 )
 from tests.core.media_clips import write_clip, write_sound
+from tests.examples import examples
 
 ROOT = Path(__file__).parents[2]
 GOLDEN = ROOT / "tests" / "golden" / "audiox"
@@ -304,7 +305,7 @@ def test_importing_media_imports_neither_torch_nor_av() -> None:
     subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=True)
 
 
-@settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@examples(15)
 @given(
     rate=st.sampled_from([8000, 11025, 22050, 44100, 48000, 96000]),
     channels=st.integers(1, 8),

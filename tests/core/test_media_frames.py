@@ -13,12 +13,13 @@ import av
 import numpy as np
 import pytest
 import torch
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from audiox_core.errors import InputError, MediaError
 from audiox_core.media import MediaInfo, frames_from_images, probe, read_frames, read_image, resize
 from tests.core.media_clips import HEIGHT, WIDTH, nearest, numbers, picture, turned, write_clip, write_sound
+from tests.examples import examples
 
 GOLDEN = Path(__file__).parents[1] / "golden" / "audiox"
 EXACT = [e for e in json.loads((GOLDEN / "frames.json").read_text()) if e["fps"] in (5, 25, 30, 50, 60)]
@@ -325,7 +326,7 @@ def test_damage_in_the_middle_is_passed_over(tmp_path: Path) -> None:
     assert frames[0] == 0
 
 
-@settings(max_examples=12, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@examples(12)
 @given(
     fps=st.sampled_from([*RATES, 7, Fraction(100, 3), 90]),
     count=st.integers(1, 90),

@@ -13,13 +13,14 @@ import av
 import numpy as np
 import pytest
 import torch
-from hypothesis import HealthCheck, assume, given, settings
+from hypothesis import assume, given
 from hypothesis import strategies as st
 from torch import Tensor
 
 from audiox_core.errors import InputError, MediaError
 from audiox_core.media import VIDEO_SUFFIXES, encode_video, probe, read_audio, read_frames, set_soundtrack
 from tests.core.media_clips import numbers, packets, picture, turned, write_clip
+from tests.examples import examples
 from tests.sample_clip import make_sample_clip
 
 ASSET = Path(__file__).parents[2] / "audiox_core" / "assets" / "sample.mp4"
@@ -308,7 +309,7 @@ def test_the_sample_clip_is_small_and_can_be_drawn_again(tmp_path: Path) -> None
     assert set(np.diff(hits)) <= {12, 13}
 
 
-@settings(max_examples=10, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@examples(10)
 @given(
     fps=st.sampled_from([5, 12, Fraction(24000, 1001), 25, Fraction(30000, 1001), 60]),
     count=st.integers(2, 40),

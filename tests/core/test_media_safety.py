@@ -13,12 +13,13 @@ import av
 import numpy as np
 import pytest
 import torch
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from audiox_core.errors import AudioXError, MediaError
 from audiox_core.media import probe, read_audio, read_frames, read_image, reading, set_soundtrack
 from tests.core.media_clips import WIDTH, numbers, packets, picture, write_clip, write_sound
+from tests.examples import examples
 
 SOUND = torch.rand(2, 22050, generator=torch.Generator().manual_seed(0)) / 5
 READERS: dict[str, Callable[[Any], object]] = {
@@ -202,7 +203,7 @@ def test_streams_that_appear_on_the_way_do_no_harm(tmp_path: Path, monkeypatch: 
         assert torch.equal(found, expected[name]) if isinstance(found, torch.Tensor) else found == expected[name]
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@examples(60)
 @given(
     suffix=st.sampled_from([".mp4", ".mkv", ".ts", ".wav", ".png"]),
     cuts=st.lists(st.tuples(st.floats(0, 1), st.integers(0, 400), st.binary(max_size=200)), min_size=1, max_size=12),

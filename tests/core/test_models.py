@@ -12,13 +12,13 @@ from audiox_core import models
 from audiox_core.models import member, members
 from audiox_core.models.audiox import BASE_CONFIG
 from audiox_core.models.config import BACKBONES, CONDITIONERS, parse_config
-from audiox_core.models.parts import Member
+from audiox_core.models.family import Member
 from tests.core.machines import FULL
 
 
 def test_registry() -> None:
     released = [m.released for m in members().values() if m.released is not None]
-    beside = [c.released for m in members().values() for c in parse_config(m.config).companions]
+    beside = [c.released for m in members().values() for c in parse_config(m.config()).companions]
     assert {"AudioX"} <= {r.name for r in released} and FULL.parts["text"].companions[0].released in beside
     for found in (*released, *beside):
         assert len(found.revision) == 40
@@ -40,17 +40,18 @@ def test_members_by_name(name: str, found: str | None) -> None:
 
 def test_a_member_joins_with_its_file(monkeypatch: pytest.MonkeyPatch) -> None:
     """Its conditioners and backbones can stand in any config, and its models are to be had by name."""
-    monkeypatch.setattr(models, "_members", dict(members()))
-    for table, key in ((BACKBONES, "twin-dit"), (CONDITIONERS, "twin-t5")):
-        monkeypatch.setitem(table, key, None)  # so that it is taken out again  # type: ignore[arg-type]
-    twin = Member("Twin", BASE_CONFIG)
+    table = dict(members())
+    monkeypatch.setattr(models, "members", lambda: table)
+    for types, key in ((BACKBONES, "twin-dit"), (CONDITIONERS, "twin-t5")):
+        monkeypatch.setitem(types, key, None)  # so that it is taken out again  # type: ignore[arg-type]
+    twin = Member("Twin", lambda: BASE_CONFIG)
     file = SimpleNamespace(
         MEMBERS=(twin,),
         BACKBONES={"twin-dit": BACKBONES["dit"]},
         CONDITIONERS={"twin-t5": CONDITIONERS["t5"]},
     )
     models.register(file)
-    assert member("twin") is twin and members()["Twin"] is twin
+    assert member("twin") is twin and models.members()["Twin"] is twin
     data = copy.deepcopy(BASE_CONFIG)
     data["model"]["diffusion"]["type"] = "twin-dit"
     data["model"]["conditioning"]["configs"][1]["type"] = "twin-t5"

@@ -44,7 +44,7 @@ def test_members_have_the_layout_of_their_name(name: str) -> None:
     assert found is not None and found.released is not None
     assert found.released.repo == f"HKUSTAudio/{found.name}" and len(found.released.revision) == 40
     assert found.weights in found.released.files
-    ours, theirs = parse_config(found.config), read_config(FOLDER / name / "config.full.json")
+    ours, theirs = parse_config(found.config()), read_config(FOLDER / name / "config.full.json")
     assert expected_keys(ours) == expected_keys(theirs)
     assert (ours.recipe, ours.length, ours.timing) == (theirs.recipe, theirs.length, theirs.timing)
     for modality in ("text", "video", "audio"):
@@ -201,7 +201,7 @@ def test_a_gate_that_is_off_is_none() -> None:
 
 
 def meta(name: str) -> dict[str, torch.Tensor]:
-    keys = expected_keys(parse_config(members()[name].config))
+    keys = expected_keys(parse_config(members()[name].config()))
     return {key: torch.empty(shape, device="meta") for key, shape in keys.items()}
 
 
@@ -219,7 +219,7 @@ def test_recognised_by_keys_and_shapes(name: str, alike: list[str]) -> None:
 
 
 def test_doubts_about_settings_that_can_hardly_be_meant() -> None:
-    base, turbo = parse_config(members()["AudioX"].config), parse_config(CONFIGS["turbo"])
+    base, turbo = parse_config(members()["AudioX"].config()), parse_config(CONFIGS["turbo"])
     assert not Settings(text="x").resolved(turbo).doubts(turbo)
     (doubt,) = Settings(text="x", guidance=7.0).resolved(turbo).doubts(turbo)
     assert "guidance" in doubt and "doubles its work" in doubt

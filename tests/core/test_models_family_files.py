@@ -6,6 +6,8 @@ import json
 import logging
 import shutil
 from collections.abc import Callable
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,9 +16,8 @@ import torch
 from torch import Tensor
 
 from audiox_core.errors import CheckpointError, ConfigError, ModelNotFound
-from audiox_core.models import _members, members
+from audiox_core.models import members
 from audiox_core.models.config import parse_config
-from audiox_core.models.parts import Member
 from audiox_core.weights import hub
 from audiox_core.weights.convert import convert
 from audiox_core.weights.layout import describe, expected_keys
@@ -43,8 +44,8 @@ def small_members(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """The published members at small sizes, and no model anywhere on the machine."""
     for name, data in (("AudioX-MAF", "maf"), ("AudioX-MAF-MMDiT", "mmdit"), ("AudioX-Turbo", "turbo")):
         known = members()[name]
-        monkeypatch.setitem(_members, name, Member(name, small_family_data(data), known.released, known.weights))
-    monkeypatch.setattr("audiox_core.weights.layout._known", lambda name: parse_config(members()[name].config, name))
+        monkeypatch.setitem(members(), name, replace(known, config=partial(small_family_data, data)))
+    monkeypatch.setattr("audiox_core.weights.layout._known", lambda name: parse_config(members()[name].config(), name))
     monkeypatch.setattr(hub, "_cached", lambda released, file: None)
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "nothing here"))
     monkeypatch.delenv("HF_HOME", raising=False)

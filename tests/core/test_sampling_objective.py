@@ -7,13 +7,14 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
 from audiox_core.errors import AudioXError, InputError
 from audiox_core.sampling import MAX_STEPS, OBJECTIVES, SAMPLERS, find_objective, sample, sampler
+from tests.examples import examples
 
 V, FLOW = OBJECTIVES["v"], OBJECTIVES["rectified_flow"]
 SETTINGS = {"steps": 250, "sampler": None, "sigma_min": 0.3, "sigma_max": 500.0, "rho": 1.0}
@@ -157,7 +158,7 @@ anything = st.one_of(
 sometimes_right = st.one_of(anything, st.floats(1e-6, 1e6), st.integers(1, 12))
 
 
-@settings(deadline=None)
+@examples(100)
 @given(
     objective=st.sampled_from(list(OBJECTIVES.values())),
     asked=st.fixed_dictionaries(
@@ -180,7 +181,7 @@ def test_whatever_is_asked_it_runs_or_the_check_says_why(objective: Any, asked: 
         finite_or_explained(objective, asked)
 
 
-@settings(deadline=None)
+@examples(100)
 @given(
     name=st.sampled_from(V.samplers),
     steps=st.integers(1, 40),

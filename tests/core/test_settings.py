@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from audiox_core.errors import AudioXError, InputError, MediaError
@@ -19,6 +19,7 @@ from audiox_core.models.config import parse_config
 from audiox_core.pipeline import Pipeline
 from audiox_core.settings import Settings, check_output, check_picture
 from tests.core.small import small_data, small_model
+from tests.examples import examples
 
 MODEL = small_model()
 NAN, INF, HUGE = math.nan, math.inf, 10**5000
@@ -211,7 +212,7 @@ ANY = (
 )
 
 
-@settings(max_examples=300, deadline=None)
+@examples(300)
 @given(name=st.sampled_from([f.name for f in fields(Settings)]), value=ANY)
 def test_any_value_is_an_input_error_or_fine(name: str, value: Any) -> None:
     try:

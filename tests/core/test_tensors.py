@@ -15,12 +15,13 @@ import numpy as np
 import pytest
 import safetensors.torch
 import torch
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
 from audiox_core.errors import CheckpointError
 from audiox_core.weights.tensors import FileTensors, read_tensors, write_tensors
+from tests.examples import examples
 
 WEIGHTS = {"a.weight": torch.arange(6.0).reshape(2, 3), "a.bias": torch.ones(3, dtype=torch.float16)}
 
@@ -155,7 +156,7 @@ def test_missing_file_and_folder(tmp_path: Path) -> None:
         read_tensors(tmp_path)
 
 
-@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@examples(40)
 @given(kind=st.sampled_from(["safetensors", "checkpoint", "legacy"]), share=st.floats(0, 0.999))
 def test_any_truncation_is_a_clear_error(kind: str, share: float, tmp_path: Path) -> None:
     path = tmp_path / "cut"

@@ -13,12 +13,13 @@ from typing import Any
 import pytest
 import safetensors.torch
 import torch
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
 from audiox_core.errors import CheckpointError
 from audiox_core.weights.tensors import read_tensors
+from tests.examples import examples
 
 BASE = torch.arange(24.0).reshape(4, 6)
 WEIGHTS = {
@@ -184,7 +185,7 @@ def test_unchanged_files_are_right(kind: str, tmp_path: Path) -> None:
 
 
 @pytest.mark.filterwarnings("ignore")  # of the libraries that are compared with
-@settings(max_examples=400, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@examples(400)
 @given(kind=st.sampled_from(list(CONTENTS)), seed=st.integers(0, 2**32))
 def test_changed_files_are_right_or_refused(kind: str, seed: int, tmp_path: Path) -> None:
     check(mutant(kind, random.Random(seed)), tmp_path / "file")

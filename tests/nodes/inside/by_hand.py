@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
-from pack import demo, latent, module, near, node, values
+from pack import DEMO, demo, latent, module, near, node, values
 from pack import prompt as encode
 
 STEPS, LATENTS = 4, 16
@@ -34,8 +34,18 @@ class Given:
     weights: Callable[[float], float] | None = None  # noise level -> strength of the LoRA
 
 
-def by_hand(positive: list[Given], negative: list[Given], *, batch: int = 1, guidance: float = 7.0) -> Any:
-    """A run without anything clever: each condition prepared for each row and state of the weights, no row skipped."""
+def by_hand(
+    positive: list[Given],
+    negative: list[Given],
+    *,
+    batch: int = 1,
+    guidance: Callable[[float], float] = lambda sigma: 7.0,
+    latents: int = LATENTS,
+) -> Any:
+    """A run without anything clever: each condition prepared for each row and state of the weights, no row skipped.
+
+    latents cuts the noise: only so many of the first are made.
+    """
     import torch
 
     sampling, scale = module("audiox_core.sampling"), demo()[0].model.model_sampling
@@ -58,13 +68,13 @@ def by_hand(positive: list[Given], negative: list[Given], *, batch: int = 1, gui
     def model(x: Any, sigma: Any, **_: Any) -> Any:
         def guided(x: Any, t: Any) -> Any:
             answers = [velocity(given, x, t, float(sigma[0])) for given in (positive, negative)]
-            return answers[1] + guidance * (answers[0] - answers[1])
+            return answers[1] + guidance(float(sigma[0])) * (answers[0] - answers[1])
 
         return sampling.VDenoiser(guided)(x, sigma)
 
     sigmas = sampling.get_sigmas_polyexponential(STEPS, 0.3, 500.0, 1.0)
     noise = torch.randn(batch, 64, LATENTS, generator=torch.Generator().manual_seed(7))
-    return sampling.SAMPLERS["k-lms"](model, noise * sigmas[0], sigmas)
+    return sampling.SAMPLERS["k-lms"](model, noise[..., :latents] * sigmas[0], sigmas)
 
 
 def by_host(positive: Any, negative: Any, *, batch: int = 1, **changed: Any) -> Any:
@@ -72,6 +82,15 @@ def by_host(positive: Any, negative: Any, *, batch: int = 1, **changed: Any) -> 
     recipe = {"seed": 7, "steps": STEPS, "guidance": 7.0, "sampler": "k-lms", "sigma_min": 0.3, "sigma_max": 500.0}
     recipe |= {"rho": 1.0, "rescale": 0.0, "denoise": 1.0, "model": demo()[0], "latent": latent(LATENTS, batch)}
     return node("AudioXSampler")(**recipe | changed, positive=positive, negative=negative)[0]["samples"]
+
+
+def scaled(factor: float) -> Any:
+    """Another MODEL, the demo with its network's weights times a factor."""
+    options = {"text_encoder": "auto", "precision": "fp32", "offload": "auto", "max_vram_gb": 0.0}
+    model = node("AudioXLoad")(checkpoint=DEMO, **options)[0]
+    for weight in model.model.diffusion_model.parameters():
+        weight.data = weight.data * factor
+    return model
 
 
 def core_network(**options: Any) -> Any:
@@ -138,6 +157,23 @@ def picture() -> Any:
 
     images = torch.rand(3, 32, 32, 3, generator=torch.Generator().manual_seed(0))
     return node("AudioXEncodeVideo")(encoders=demo()[1], images=images, fps=1.0, start=0.0, seconds=10.0)[0]
+
+
+@contextmanager
+def stepping(model: Any) -> Iterator[list[int]]:
+    """The rows of each call of a model's network within."""
+    network, rows = model.model.diffusion_model, []
+    velocity = network.velocity
+
+    def counting(x: Any, *rest: Any) -> Any:
+        rows.append(x.shape[0])
+        return velocity(x, *rest)
+
+    network.velocity = counting
+    try:
+        yield rows
+    finally:
+        del network.velocity
 
 
 @contextmanager

@@ -19,10 +19,12 @@ from by_hand import (
     picture,
     prompt,
     same,
+    scaled,
     sound,
+    stepping,
     tokens_of,
 )
-from pack import DEMO, demo, latent, module, near, node, values
+from pack import demo, latent, module, near, node, values
 
 
 def check_multiplications_equal_the_core() -> None:
@@ -118,33 +120,22 @@ def check_ranges_and_strengths() -> None:
 
 
 def check_conditions_that_do_not_fit_into_one_batch() -> None:
-    patcher = demo()[0].clone()
-    patcher.get_free_memory = lambda device: 0
-    rows, network = [], patcher.model.diffusion_model
-    inner = network.velocity
-
-    def velocity(x: Any, *rest: Any) -> Any:
-        rows.append(x.shape[0])
-        return inner(x, *rest)
-
-    network.velocity = velocity
+    model = demo()[0].model
+    model.memory_required = lambda shape, **_: 1e20 if shape[0] > 1 else 0.0
     try:
         for negative in (null(), prompt("hail")):
             given, against = [Given(tokens_of(prompt("rain")))], [Given(tokens_of(negative))]
-            same(prompt("rain"), negative, given, against, model=patcher)
+            with stepping(demo()[0]) as rows:
+                same(prompt("rain"), negative, given, against)
+            assert rows == [1] * (2 * STEPS)
     finally:
-        del network.velocity
-    assert rows == [1] * (2 * 2 * STEPS)
+        del model.memory_required
 
 
 def check_nothing_outlives_its_run() -> None:
     """The same conditions again, with another model and back: each run as if it were the only one."""
     positive, negative = prompt("rain"), prompt("hail")
-    other = node("AudioXLoad")(checkpoint=DEMO, text_encoder="auto", precision="fp32", offload="auto", max_vram_gb=0.0)[
-        0
-    ]
-    for weight in other.model.diffusion_model.parameters():
-        weight.data = weight.data * 1.1
+    other = scaled(1.1)
     first, second = by_host(positive, negative), by_host(positive, negative, model=other)
     assert differ(first, second)
     assert by_host(positive, negative).equal(first)
@@ -153,6 +144,8 @@ def check_nothing_outlives_its_run() -> None:
 
 
 def check_memory_is_freed_after_the_run() -> None:
+    import torch
+
     held, prepared = [], module("nodes.prepared")
     inner = prepared._join
 
@@ -169,6 +162,12 @@ def check_memory_is_freed_after_the_run() -> None:
     try:
         by_host(prompt("rain"), prompt("hail"))
         assert len(held) == 2 + 2 * 2 + 1, "joined once"
+        assert [one for one in held if one() is not None] == []
+        given = {"device": torch.device("cpu"), "noise": torch.zeros(1, 64, LATENTS)}
+        conditions = [demo()[0].model.extra_conds(**given, **values(one))["audiox"] for one in (null(), prompt("rain"))]
+        held = [weakref.ref(conditions[i].concat([conditions[k]])) for i, k in ((0, 0), (0, 1), (1, 0))]
+        assert [one() is None for one in held] == [True, False, False]  # the last of each first one is kept
+        del conditions
         assert [one for one in held if one() is not None] == []
     finally:
         gc.enable()
