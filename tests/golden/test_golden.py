@@ -15,9 +15,10 @@ from tests.golden.reader import GoldenSet
 BOUND = 1e-5
 # Adaptive step control amplifies rounding: a nudge of 1e-6 moves its answer by 1e-4.
 BOUNDS = {"sample_k-dpm-adaptive": 1e-3}
-# Answers of ours that miss the bound: the set, the case, the output. They count as expected failures, so that every run
-# shows them and every other set is held to the bound. The reference's other kernels move the latents by 2.9e-6 only.
-MISSED = {("audiox_maf", "generate_text", "latents"), ("audiox_maf", "generate_text", "audio_start")}
+# An answer of ours that misses the bound: the set, the case, the output. It counts as an expected failure, so that every
+# run shows it and every other set is held to the bound. Decoding multiplies the last bits of these large latents: the
+# reference's own other kernels move this answer by 1.06e-5.
+MISSED = {("audiox_maf", "generate_text", "audio_start")}
 
 
 @lru_cache(maxsize=1)
