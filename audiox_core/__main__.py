@@ -4,11 +4,17 @@ from __future__ import annotations
 
 import argparse
 import logging
+import os
+import signal
 import sys
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
-from .errors import AudioXError, InputError
+from .errors import AudioXError, InputError, alike
+
+log = logging.getLogger("audiox")
 
 TASKS = """examples
   text to audio     generate --text "Ocean waves crashing" -o waves.wav
@@ -22,8 +28,27 @@ TASKS = """examples
 """
 
 
+class Stopped(BaseException):
+    """SIGTERM or SIGHUP, by its number."""
+
+
+class _Parser(argparse.ArgumentParser):
+    """Offers the option that is most like an unknown one."""
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**options)
+        self.commands: Mapping[str, argparse.ArgumentParser] = {}
+
+    def error(self, message: str) -> NoReturn:
+        intro, unknown, words = message.partition("unrecognized arguments: ")
+        options = [o for p in (self, *self.commands.values()) for o in p._option_string_actions if o.startswith("--")]
+        wrong = [word.partition("=")[0] for word in words.split() if word.startswith("--")]
+        hints = [alike(word, options, most=1) for word in wrong] if unknown and not intro else []
+        super().error(message + "".join(f".{hint}" for hint in hints if hint))
+
+
 def parser() -> argparse.ArgumentParser:
-    top = argparse.ArgumentParser(prog="python -m audiox_core", description="AudioX: anything to audio.")
+    top = _Parser(prog="python -m audiox_core", description="AudioX: anything to audio.")
     commands = top.add_subparsers(dest="command", required=True)
 
     make = commands.add_parser(
@@ -68,6 +93,7 @@ def parser() -> argparse.ArgumentParser:
     out.add_argument("--mix", action="store_true", help="keep the video's own sound underneath")
     out.add_argument("--no-normalize", action="store_true", help="leave the level as it was decoded")
     out.add_argument("--spectrogram", metavar="PNG", help="also draw the sound")
+    out.add_argument("--overwrite", action="store_true", help="replace files that exist")
     out.add_argument("--quiet", action="store_true", help="no report and no progress bars")
 
     info = commands.add_parser("info", help="what the machine has, and the plan for a model")
@@ -77,6 +103,8 @@ def parser() -> argparse.ArgumentParser:
     convert.add_argument("source", metavar="CKPT")
     convert.add_argument("target", metavar="SAFETENSORS")
     convert.add_argument("--config", metavar="JSON", help="config.json or a model's name, if the weights don't tell")
+    convert.add_argument("--overwrite", action="store_true", help="replace a file that exists")
+    top.commands = commands.choices
     return top
 
 
@@ -92,7 +120,12 @@ def _model_options(command: argparse.ArgumentParser) -> None:
     group.add_argument("--dtype", default="auto", help="auto, fp32, bf16, fp16 or fp8 (default %(default)s)")
     group.add_argument("--no-half", action="store_true", help="float32 throughout; the same as --dtype fp32")
     group.add_argument("--no-cpu-offload", action="store_true", help="keep everything on the device")
-    group.add_argument("--max-vram", type=float, metavar="GB", help="use at most this much memory of the device")
+    group.add_argument(
+        "--max-vram",
+        type=float,
+        metavar="GB",
+        help="use at most this much memory of the device, in units of 1e9 bytes",
+    )
 
 
 def _place(args: argparse.Namespace) -> dict[str, Any]:
@@ -118,23 +151,35 @@ def _settings(args: argparse.Namespace) -> dict[str, Any]:
 
 def generate(args: argparse.Namespace) -> None:
     """Makes a sound and writes it. What can be found wrong is found before anything is downloaded or loaded."""
+    from .media import check_soundtrack, set_soundtrack
     from .media.reading import name_of
+    from .media.sound import uncovered
     from .memory.machine import measure
     from .memory.plan import check_options
-    from .settings import Settings, check_output, check_picture
+    from .settings import Settings, check_output, check_picture, check_sources
     from .weights.open import describe_model
 
     target, place, settings = Path(args.output), _place(args), _settings(args)
     inputs = [args.image, args.audio, args.video]
-    to_video = check_output(target, video=args.video, inputs=inputs, name="-o")
+    free: dict[str, Any] = {"inputs": inputs, "overwrite": args.overwrite}
+    to_video = check_output(target, video=args.video, name="-o", **free)
     if args.mix and not to_video:
         raise InputError("--mix: there is no video to mix with. Give --video and a video file as -o.")
     if args.spectrogram:
-        check_picture(args.spectrogram, inputs=inputs, name="--spectrogram")
+        check_picture(args.spectrogram, name="--spectrogram", **free)
+        if os.path.realpath(args.spectrogram) == os.path.realpath(target):
+            raise InputError(f"--spectrogram {name_of(args.spectrogram)} is the same file as -o. Choose another name.")
     check_options(place["dtype"], place["offload"], place["max_vram_gb"])
     measure(args.device)
     model = describe_model(args.model, config=args.config, models_dirs=args.models_dir)
-    Settings(**settings).resolved(model)
+    resolved = Settings(**settings).resolved(model)
+    check_sources(resolved)
+    heard = float(resolved.seconds or 0)
+    if to_video:
+        rest = uncovered(args.video, heard, start=args.start, mix=args.mix)
+        if rest is not None:
+            log.warning("%s", rest)
+        heard = min(heard, float(check_soundtrack(args.video, target)) - args.start)
 
     from .pipeline import load_pipeline
 
@@ -146,7 +191,8 @@ def generate(args: argparse.Namespace) -> None:
         print(pipe.notice)
     sound = pipe(**settings, progress=shown)
     if to_video:
-        sound.save_with_video(args.video, target, mode="mix" if args.mix else "replace", offset=args.start)
+        mode = "mix" if args.mix else "replace"
+        set_soundtrack(args.video, sound.waveform, sound.sample_rate, target, mode=mode, offset=args.start)
     else:
         sound.save(target)
     if args.spectrogram:
@@ -154,7 +200,7 @@ def generate(args: argparse.Namespace) -> None:
 
         write_png(args.spectrogram, spectrogram_image(sound.waveform, sound.sample_rate))
     if shown:
-        print(f"{name_of(target)}: {sound.seconds:.2f} s of sound at {sound.sample_rate} Hz")
+        print(f"{name_of(target)}: {heard:.2f} s of sound at {sound.sample_rate} Hz")
 
 
 def info(args: argparse.Namespace) -> None:
@@ -171,23 +217,77 @@ def convert(args: argparse.Namespace) -> None:
     from .media.reading import name_of
     from .weights.convert import convert as rewrite
 
-    rewrite(args.source, args.target, config=args.config)
+    rewrite(args.source, args.target, config=args.config, overwrite=args.overwrite)
     print(f"{name_of(args.target)}: written")
 
 
+class _Outputs:
+    """The files that a command is to write, and which of them it has written."""
+
+    def __init__(self, args: argparse.Namespace) -> None:
+        named = [getattr(args, name, None) for name in ("output", "spectrogram", "target")]
+        self.before = {name: self._stamp(name) for name in named if name is not None}
+
+    def written(self) -> str:
+        """A clause that names them; nothing where there are none."""
+        from .media.reading import name_of
+
+        done = [name_of(name) for name, stamp in self.before.items() if self._stamp(name) != stamp]
+        return f"{' and '.join(done)} {'were' if len(done) > 1 else 'was'} written" if done else ""
+
+    @staticmethod
+    def _stamp(name: str) -> tuple[int, int, int] | None:
+        with suppress(OSError, ValueError):
+            found = os.stat(name)
+            return found.st_ino, found.st_size, found.st_mtime_ns
+        return None
+
+
+@contextmanager
+def _ends_at_signals() -> Iterator[None]:
+    """SIGTERM and SIGHUP end the command as Ctrl-C does, by an exception, so that nothing half-written stays.
+
+    Where they are ignored (nohup) or handled by whoever called, they stay so; so do they off the main thread.
+    """
+
+    def stop(number: int, _: Any) -> NoReturn:
+        for other in ours:
+            signal.signal(other, signal.SIG_IGN)  # a second one must not break the tidying up
+        raise Stopped(number)
+
+    ours: list[int] = []
+    for name in ("SIGTERM", "SIGHUP"):
+        number = getattr(signal, name, None)  # Windows has no SIGHUP
+        if number is not None and signal.getsignal(number) is signal.SIG_DFL:
+            with suppress(ValueError):  # not the main thread
+                signal.signal(number, stop)
+                ours.append(number)
+    try:
+        yield
+    finally:
+        for number in ours:
+            signal.signal(number, signal.SIG_DFL)
+
+
 def main(arguments: list[str] | None = None) -> int:
-    """Runs a command; 0 when it worked, 1 after an error that was told, 130 after Ctrl-C."""
+    """Runs a command; 0 when it worked, 1 after an error that was told, 130 after Ctrl-C, 143 after SIGTERM."""
     args = parser().parse_args(arguments)
     logging.basicConfig(level=logging.WARNING, format="%(message)s", stream=sys.stderr)
-    logging.getLogger("audiox").setLevel(logging.INFO)
+    log.setLevel(logging.INFO)
+    outputs = _Outputs(args)
     try:
-        {"generate": generate, "info": info, "convert": convert}[args.command](args)
+        with _ends_at_signals():
+            {"generate": generate, "info": info, "convert": convert}[args.command](args)
     except AudioXError as error:
-        print(f"error: {error}", file=sys.stderr)
+        done = outputs.written()
+        print(f"error: {error}" + (f" ({done})" if done else ""), file=sys.stderr)
         return 1
-    except KeyboardInterrupt:
-        print("interrupted; nothing was written", file=sys.stderr)
-        return 130
+    except (KeyboardInterrupt, Stopped) as stopped:
+        print(f"interrupted; {outputs.written() or 'nothing was written'}", file=sys.stderr)
+        return 128 + (stopped.args[0] if isinstance(stopped, Stopped) else signal.SIGINT)
+    except BrokenPipeError:  # whoever read what is printed has gone: so has the place for another word
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
     return 0
 
 

@@ -17,6 +17,10 @@ class MediaError(AudioXError, ValueError):
     """A video, image or audio file that cannot be read or written."""
 
 
+class HiddenPicturesError(MediaError):
+    """A cut between keyframes, in a container that cannot hide the pictures before it: they had to be encoded."""
+
+
 class InputError(AudioXError, ValueError):
     """An argument outside its range, or an unknown name."""
 
@@ -35,8 +39,12 @@ class OutOfMemory(AudioXError, MemoryError):
 
 def nearest(name: str, valid: list[str]) -> str:
     """A sentence that offers the valid names, the most alike first."""
+    return f"{alike(name, valid)} Valid: {', '.join(valid)}."
+
+
+def alike(name: str, valid: list[str], most: int = 3) -> str:
+    """A question that offers the names most like this one; nothing where none is."""
     from difflib import get_close_matches
 
-    close = get_close_matches(name, valid, n=3, cutoff=0.4)
-    hint = f" Did you mean {' or '.join(repr(c) for c in close)}?" if close else ""
-    return f"{hint} Valid: {', '.join(valid)}."
+    close = get_close_matches(name, valid, n=most, cutoff=0.4)
+    return f" Did you mean {' or '.join(repr(c) for c in close)}?" if close else ""

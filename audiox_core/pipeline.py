@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -20,10 +21,11 @@ from .memory.plan import Plan, check_options, make_plan
 from .memory.report import report
 from .memory.residence import Residence, Step
 from .models.parts import Hearing, Model, Sight, Words
-from .sampling import sample
+from .sampling import generator_from, sample
 from .sampling.guidance import GuidedVelocity
-from .settings import Settings
+from .settings import MEDIA_FILES, Settings, check_sources
 from .weights.download import OnDownload
+from .weights.hub import check_place
 from .weights.load import load_part, share_equal
 from .weights.open import Opened, describe_model, open_model
 
@@ -36,7 +38,7 @@ OnStep = Callable[[int, int], None]
 class Draws:
     """All randomness of one generation, in the released pipeline's order.
 
-    Drawn on the CPU, so that a seed means the same on every device.
+    Drawn on the CPU, so that a seed gives the same noise on every device (what is made of it is rounded differently).
     """
 
     noise: Tensor  # (1, C, L), where sampling starts
@@ -79,6 +81,7 @@ class Pipeline:
         Raises InputError for arguments out of range, MediaError for unreadable files, OutOfMemory.
         """
         given = Settings.named(text=text, video=video, audio=audio, **settings).resolved(self.model)
+        check_sources(given)
         for doubt in given.doubts(self.model):
             log.warning("%s", doubt)
         draws = self.draw(given.seed, hidden=given.prompt_hidden)
@@ -99,7 +102,7 @@ class Pipeline:
         latents = latents or self.timing.latents
         if self.model.length not in (None, latents):
             raise InputError(f"latents: this model makes exactly {self.model.length}, not {latents}. Cut its sound.")
-        generator = torch.Generator().manual_seed(seed)
+        generator = generator_from(seed)
         noise = torch.randn(1, self.model.channels, latents, generator=generator)
         return Draws(noise, self.conditioner.draw(generator, hidden), generator)
 
@@ -189,7 +192,9 @@ class Pipeline:
             )
         seconds = settings.seconds or self.timing.prompt_seconds
         sound = waveform[0, :, : self.timing.to_samples(seconds)].contiguous()
-        return Sound(normalize_peak(sound) if settings.normalize else sound, self.timing.sample_rate)
+        sources = [getattr(settings, name) for name in MEDIA_FILES]
+        files = tuple(source for source in sources if isinstance(source, str | os.PathLike))
+        return Sound(normalize_peak(sound) if settings.normalize else sound, self.timing.sample_rate, files)
 
 
 def load_pipeline(
@@ -212,6 +217,8 @@ def load_pipeline(
     CheckpointError, ConfigError, InputError, and OutOfMemory when no plan fits the machine.
     """
     check_options(dtype, offload, max_vram_gb)
+    if text_encoder is not None:
+        check_place("text encoder", text_encoder)  # before six gigabytes are downloaded
     machine = measure(device)
     with _download_bars(progress) as on_progress:
         opened = open_model(

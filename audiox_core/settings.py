@@ -7,6 +7,7 @@ import os
 from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import dataclass, fields, replace
+from numbers import Integral, Real
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,6 +19,17 @@ if TYPE_CHECKING:
 
 LARGEST_SEED = 2**63 - 1
 MEDIA_FILES = ("video", "image", "audio")
+# What other programs call a setting.
+ELSEWHERE = {
+    "cfg": "guidance",
+    "cfg_scale": "guidance",
+    "guidance_scale": "guidance",
+    "prompt": "text",
+    "negative_prompt": "negative_text",
+    "num_inference_steps": "steps",
+    "duration": "seconds",
+    "scheduler": "sampler",
+}
 # What a conditioner must read (a class of models.parts) for a setting to be of use.
 READ_AS = {"text": "Words", "negative_text": "Words", "video": "Sight", "image": "Sight", "audio": "Hearing"}
 
@@ -27,9 +39,10 @@ class Settings:
     """What the sound follows and how it is made. None means the model's own, or that nothing is given.
 
     text and negative_text are prompts; video and image files; audio a file or a waveform (2, N) at the model's rate.
-    seconds is the sound's length, start and audio_start where video and audio begin. guidance 1 switches guidance
-    off, rescale is in 0..1, normalize brings the peak to 1. prompt_hidden is the share of the audio prompt that is
-    hidden at random, 0 for none: models that were trained so also do it when they generate.
+    seconds is the sound's length, start and audio_start where video and audio begin. seed, 0 to 2**63 - 1, chooses
+    among 2**32 noises; those below 2**32 all differ. guidance 1 switches guidance off, rescale is in 0..1, normalize
+    brings the peak to 1. prompt_hidden is the share of the audio prompt that is hidden at random, 0 for none: models
+    that were trained so also do it when they generate.
     """
 
     text: str | None = None
@@ -56,6 +69,8 @@ class Settings:
         """Settings by their names. Raises InputError, which offers the nearest ones, for a name that is none."""
         known = [f.name for f in fields(cls)]
         for name in given:
+            if name not in known and name in ELSEWHERE:
+                raise InputError(f"{name}: unknown setting. Here it is called {ELSEWHERE[name]!r}.")
             if name not in known:
                 raise InputError(f"{name}: unknown setting.{nearest(name, known)}")
         return cls(**given)
@@ -70,6 +85,7 @@ class Settings:
         filled = replace(self, **{name: value for name, value in own.items() if getattr(self, name) is None})
         if filled.seconds is None:
             filled = replace(filled, seconds=min(float(model.timing.prompt_seconds), model.timing.max_seconds))
+        filled = replace(filled, **filled._plain())
         filled.check(model)
         return filled
 
@@ -105,6 +121,15 @@ class Settings:
         schedule: dict[str, Any] = {name: getattr(self, name) for name in ("steps", "sigma_min", "sigma_max", "rho")}
         find_objective(model.recipe.objective).check(sampler=self.sampler, **schedule)
 
+    def _plain(self) -> dict[str, Any]:
+        """The settings that are numbers of another library (numpy's), as Python's own."""
+        found: dict[str, Any] = {}
+        for name, value in ((f.name, getattr(self, f.name)) for f in fields(self)):
+            if isinstance(value, Real) and type(value) not in (bool, int, float):
+                with suppress(OverflowError):  # a fraction beyond every float stays what it is, to be refused
+                    found[name] = int(value) if isinstance(value, Integral) else float(value)
+        return found
+
     def doubts(self, model: Model) -> tuple[str, ...]:
         """What is allowed but can hardly be meant with this model, in sentences for the log."""
         said = []
@@ -138,7 +163,7 @@ class Settings:
 def number(name: str, value: Any) -> float:
     """The value as a float. Raises InputError unless it is a finite number."""
     found = math.nan
-    if isinstance(value, int | float) and not isinstance(value, bool):
+    if isinstance(value, Real) and not isinstance(value, bool):
         with suppress(OverflowError):  # a whole number beyond every float
             found = float(value)
     if not math.isfinite(found):
@@ -148,9 +173,9 @@ def number(name: str, value: Any) -> float:
 
 def whole(name: str, value: Any) -> int:
     """The value itself. Raises InputError unless it is a whole number."""
-    if isinstance(value, bool) or not isinstance(value, int):
+    if isinstance(value, bool) or not isinstance(value, Integral):
         raise InputError(f"{name}: expected a whole number, got {shown(value)}")
-    return value
+    return int(value)
 
 
 def check_text(name: str, prompt: Any) -> None:
@@ -199,13 +224,14 @@ def check_output(
     video: str | os.PathLike[str] | None = None,
     inputs: Iterable[Any] = (),
     name: str = "output",
+    overwrite: bool = True,
 ) -> bool:
     """Whether a sound's output is a video, after all checks of its name: ending, folder, and that it is no input.
 
     inputs are the files that are read beside the video. Raises InputError for an ending that nothing is written in,
-    or a video file without a video; MediaError where nothing can be written.
+    or a video file without a video; MediaError where nothing can be written, or a file is and overwrite is False.
     """
-    from .media import AUDIO_SUFFIXES, VIDEO_SUFFIXES, check_writable
+    from .media import AUDIO_SUFFIXES, VIDEO_SUFFIXES
     from .media.reading import name_of
 
     suffix = Path(target).suffix.lower()
@@ -215,19 +241,63 @@ def check_output(
         raise InputError(f"{name} {name_of(target)}: unknown ending {suffix!r}. Use one of {valid}.")
     if to_video and video is None:
         raise InputError(f"{name} {name_of(target)}: a video file needs --video; for the sound alone use .wav or .flac")
-    check_writable(target, [source for source in (video, *inputs) if source is not None])
+    _check_place(target, (video, *inputs), name, overwrite)
     return to_video
 
 
-def check_picture(target: str | os.PathLike[str], *, inputs: Iterable[Any] = (), name: str = "spectrogram") -> None:
+def check_picture(
+    target: str | os.PathLike[str],
+    *,
+    inputs: Iterable[Any] = (),
+    name: str = "spectrogram",
+    overwrite: bool = True,
+) -> None:
     """Raises InputError unless a picture can be written under this name, MediaError where nothing can be.
 
-    inputs are the files that are read, which it must not replace.
+    inputs are the files that are read, which it must not replace; without overwrite it replaces none.
     """
-    from .media import check_writable
     from .media.reading import name_of
 
     suffix = Path(target).suffix.lower()
     if suffix != ".png":
         raise InputError(f"{name} {name_of(target)}: unknown ending {suffix!r}. Use .png.")
+    _check_place(target, inputs, name, overwrite)
+
+
+def _check_place(target: str | os.PathLike[str], inputs: Iterable[Any], name: str, overwrite: bool) -> None:
+    from .media import check_writable
+    from .media.reading import name_of
+
     check_writable(target, [source for source in inputs if source is not None])
+    if not overwrite and os.path.exists(target):
+        raise MediaError(
+            f"{name} {name_of(target)}: already exists. Give --overwrite to replace it, or choose another name."
+        )
+
+
+def check_sources(given: Settings) -> None:
+    """Raises InputError for a file that is given as what it isn't, or whose end is before the start that is asked for.
+
+    Opens the files, and decodes a picture of each at most. Raises MediaError for unreadable ones.
+    """
+    from .media import probe
+    from .media.reading import name_of
+
+    if given.video is not None:
+        info = probe(given.video)
+        if not info.has_video:
+            raise InputError(f"video: {name_of(given.video)} has no pictures. Give it as audio.")
+        if info.duration is not None and not info.is_image and given.start >= info.duration:
+            raise InputError(
+                f"start is {given.start:g} s, the video lasts {info.duration:.2f} s. Choose an earlier start."
+            )
+    if given.image is not None:
+        info = probe(given.image)
+        if not info.has_video:
+            raise InputError(f"image: {name_of(given.image)} has no picture. Give a picture, or this as audio.")
+        if not info.is_image and (info.duration or 0) * (info.fps or 0) > 1.5:
+            raise InputError(
+                f"image: {name_of(given.image)} is a video of {info.duration:.2f} s. Give it as video, or one picture."
+            )
+    if isinstance(given.audio, str | os.PathLike) and not probe(given.audio).has_audio:
+        raise InputError(f"audio: {name_of(given.audio)} has no sound. Give a file that has.")

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from .frames import read_frame_sets as read_frame_sets
     from .frames import read_frames as read_frames
     from .frames import read_image as read_image
+    from .mux import check_soundtrack as check_soundtrack
     from .mux import set_soundtrack as set_soundtrack
     from .probing import MediaInfo as MediaInfo
     from .probing import probe as probe
@@ -42,7 +43,7 @@ _HOME = {
     "containers": ("VIDEO_SUFFIXES",),
     "encode": ("encode_video",),
     "frames": ("frame_sets_from_images", "frames_from_images", "read_frame_sets", "read_frames", "read_image"),
-    "mux": ("set_soundtrack",),
+    "mux": ("check_soundtrack", "set_soundtrack"),
     "probing": ("MediaInfo", "probe"),
     "resampling": ("resample",),
     "resizing": ("resize",),

@@ -46,7 +46,7 @@ def places(name: str, start: object, wanted: Sequence[tuple[float, int]], size: 
         total += count
         if total * 3 * edge * edge > MOST_BYTES:
             raise InputError(
-                f"{name}: count={total} pictures of size={edge} fill {total * 3 * edge * edge >> 30} GiB. "
+                f"{name}: count={total} pictures of size={edge} fill {total * 3 * edge * edge / 1e9:.1f} GB. "
                 "Give fewer or smaller ones."
             )
         found += [Place(begin + k / rate, number, k) for k in range(count)]

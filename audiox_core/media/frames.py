@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from fractions import Fraction
 
 import torch
+from einops import rearrange
 from torch import Tensor
 
 from ..errors import InputError, MediaError
@@ -80,7 +81,7 @@ def read_frame_sets(
     upright = Upright()
 
     def small(frame: object) -> Tensor:
-        return resize(upright(frame).permute(2, 0, 1), size)  # (3, size, size)
+        return resize(rearrange(upright(frame), "h w c -> c h w"), size)  # (3, size, size)
 
     found = choose(inside(), [place.time for place in chosen], lambda: shown_until)
     sets = collect(found, chosen, small, size, on_frame)
@@ -144,7 +145,7 @@ def frame_sets_from_images(
     times = ((Fraction(i) / rate, i) for i in range(len(images)))
 
     def small(index: int) -> Tensor:
-        return resize(_to_uint8(images[index, ..., :3]).permute(2, 0, 1), size)  # (3, size, size)
+        return resize(rearrange(_to_uint8(images[index, ..., :3]), "h w c -> c h w"), size)  # (3, size, size)
 
     sets = collect(choose(times, [place.time for place in chosen], lambda: end), chosen, small, size, on_frame)
     assert sets is not None
@@ -157,7 +158,7 @@ def read_image(source: Source) -> Tensor:
     """
     pictures = Pictures(source)
     for _, frame in pictures:
-        return Upright()(frame).permute(2, 0, 1).clone(memory_format=torch.contiguous_format)  # (3, H, W)
+        return rearrange(Upright()(frame), "h w c -> c h w").clone(memory_format=torch.contiguous_format)
     raise _nothing_found(pictures, Fraction(0), Fraction(0), None)
 
 

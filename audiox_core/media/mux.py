@@ -7,18 +7,18 @@ from fractions import Fraction
 
 from torch import Tensor
 
-from ..errors import InputError, MediaError
+from ..errors import HiddenPicturesError, InputError, MediaError
 from .audio import check_waveform, to_stereo
 from .checks import LONGEST, Number, check_rate, real
 from .containers import VIDEO_SUFFIXES as VIDEO_SUFFIXES
-from .containers import container_for, options, rewound
+from .containers import Container, container_for, options, rewound
 from .decode import Pictures
 from .packets import PictureTrack
 from .placing import check_placing, place, sound_track
 from .reading import Source, name_of, open_media, pyav
 from .resampling import resample
 from .samples import read_samples
-from .streams import audio_stream, video_stream
+from .streams import audio_stream, is_image, video_stream
 from .writing import Target, refuse_inputs, suffix_of, whole_file
 
 # About a container's make and clock: the new file has its own.
@@ -66,17 +66,15 @@ def set_soundtrack(
     sound, sample_rate = to_stereo(check_waveform(waveform)), check_rate(sample_rate)
     progress = _Progress(on_progress)
     with open_media(video) as source:
-        stream = video_stream(source, name)
-        track = PictureTrack(source, stream, name, first, last, progress.stage(0, 300))
         metadata = {k: v for k, v in source.metadata.items() if k.lower() not in OWN_METADATA}
         has_sound = audio_stream(source) is not None
-    _check_decodable(video)
-    with open_media(video) as source:
-        kind = container_for(track, source, video_stream(source, name), suffix, name_of(target))
+    track, kind = _copied(video, target, suffix, first, last, progress.stage(0, 300))
     if track.hidden and not kind.hides_pictures:
         cut = f"start={float(first):g} s lies between keyframes" if first > 0 else "the video was cut between keyframes"
         instead = "Write to .mp4 or .mov, or start at 0." if first > 0 else "Write to .mp4 or .mov."
-        raise MediaError(f"{name_of(target)}: {cut}, and {kind.format} cannot hide the pictures before it. {instead}")
+        raise HiddenPicturesError(
+            f"{name_of(target)}: {cut}, and {kind.format} cannot hide the pictures before it. {instead}"
+        )
     old = None
     if mode == "mix" and has_sound:
         old = _old_sound(video, track, kind.rate, progress.stage(300, 500))
@@ -99,6 +97,39 @@ def set_soundtrack(
         new.write(None)
         written(1, 1)
     return rewound(target)
+
+
+def check_soundtrack(video: Source, target: Target) -> Fraction:
+    """How many seconds the pictures of `video` last, after all checks of whether they can be copied to
+    `target`. Writes nothing, and reads the file as far as `set_soundtrack` does before it writes.
+
+    Raises MediaError as `set_soundtrack`.
+    """
+    suffix = suffix_of(target, VIDEO_SUFFIXES)
+    refuse_inputs(target, [video])
+    with open_media(video) as source:
+        if is_image(source):
+            raise MediaError(f"{name_of(video)} is a still picture, no video. Write the sound alone, as .wav or .flac.")
+    first, last = _window(name_of(video), 0.0, None)
+    track, _ = _copied(video, target, suffix, first, last, None)
+    return track.length
+
+
+def _copied(
+    video: Source,
+    target: Target,
+    suffix: str,
+    first: Number,
+    last: Number | None,
+    on_bytes: Callable[[int, int], None] | None,
+) -> tuple[PictureTrack, Container]:
+    """Which pictures of the video are copied, and into what kind of file."""
+    name = name_of(video)
+    with open_media(video) as source:
+        track = PictureTrack(source, video_stream(source, name), name, first, last, on_bytes)
+    _check_decodable(video)
+    with open_media(video) as source:
+        return track, container_for(track, source, video_stream(source, name), suffix, name_of(target))
 
 
 class _Progress:

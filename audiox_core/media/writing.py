@@ -50,8 +50,10 @@ def check_writable(target: Target, inputs: Iterable[Source] = ()) -> None:
         if path.exists() and not path.is_file():
             raise OSError("it is a pipe or device")
         trial = _beside(path)
-        trial.touch()
-        trial.unlink()
+        try:
+            trial.touch()
+        finally:
+            trial.unlink(missing_ok=True)
     except (OSError, ValueError) as error:  # ValueError: a null byte in the path
         raise _unwritable(name, error) from error
 

@@ -15,7 +15,7 @@ from .machine import Machine
 if TYPE_CHECKING:
     from ..models.parts import Model
 
-GB = 1 << 30
+GB = 1_000_000_000  # bytes, here and in all that is printed; a card that is sold as 8 GB has 8.6 of them
 TILES: tuple[int | None, ...] = (None, 128, 64, 32, 16, 8)  # latents; None is the whole length
 LEAST_TILE = 32  # smaller ones spare little beside the weights and compute their halo over and over
 VRAM_SHARE, RAM_SHARE = 0.9, 0.8

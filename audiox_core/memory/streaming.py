@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from ..errors import AudioXError
+from ..networks.libraries import unchanged_process
 from .estimate import streamed_parameters
 
 log = logging.getLogger("audiox")
@@ -22,7 +23,8 @@ ALIGNMENT = 256  # bytes; what accelerators want at least
 def load_accelerate() -> Any:
     """The hooks of the package accelerate. Raises AudioXError when it is missing."""
     try:
-        from accelerate import hooks
+        with unchanged_process():
+            from accelerate import hooks
     except ImportError as error:
         raise AudioXError(
             f"streaming blocks to the device needs the package accelerate, which can't be imported ({error}). "

@@ -106,6 +106,10 @@ def _read_conditioners(model: Section, timing: Timing, channels: int) -> tuple[d
                 if part.name in (other.name for other in by_id.values()):
                     raise ConfigError(f"{s.path}: is a second conditioner of {part.name}; only one can be used")
                 by_id[id] = part
+        if not by_id:
+            raise ConfigError(
+                f"{conditioning.path}.configs: is empty: nothing could be followed. Use the config.json of the model."
+            )
     return by_id, given
 
 

@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
+from einops import rearrange
 from torch import Tensor, nn
 
 from ..errors import InputError
@@ -41,10 +42,11 @@ class SyncVideoEncoder(VideoEncoder):
 
     def synced(self, sync: Tensor) -> Tensor:
         """Features (B, 240, D) -> what they add to the tokens (B, 128, D), in float32."""
-        b, count, width = sync.shape
         # Read flat in rows of 240 consecutive numbers, as the frames' projection reads its input: no transpose.
-        rows = sync.reshape(b, width, count).to(self.compute_dtype)
-        projected = self.proj_sync(rows).reshape(b, TOKENS, width).float()
+        flat = rearrange(sync, "batch feature d -> batch (feature d)").to(self.compute_dtype)
+        rows = rearrange(flat, "batch (row number) -> batch row number", row=sync.shape[-1])
+        flat = rearrange(self.proj_sync(rows), "batch row number -> batch (row number)")
+        projected = rearrange(flat, "batch (token d) -> batch token d", token=TOKENS).float()
         return projected * self.sync_weight.to(projected)
 
     def forward(  # type: ignore[override]

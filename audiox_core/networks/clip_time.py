@@ -6,9 +6,11 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
+from einops import rearrange
 from torch import Tensor, nn
 
 from ..errors import InputError
+from .borrowed import from_transformers
 from .layers import Attention, torch_attention
 from .ops import operations as default_operations
 
@@ -96,8 +98,9 @@ class VideoEncoder(nn.Module):
         attention: Attention = torch_attention,
     ):
         super().__init__()
-        from transformers import CLIPVisionConfig, CLIPVisionModelWithProjection
-
+        CLIPVisionConfig, CLIPVisionModelWithProjection = from_transformers(
+            "CLIPVisionConfig", "CLIPVisionModelWithProjection"
+        )
         kw: dict[str, Any] = {"dtype": dtype, "device": device}
         config = CLIPVisionConfig(**vision)
         width = config.hidden_size
@@ -123,10 +126,9 @@ class VideoEncoder(nn.Module):
 
     def temporal(self, hidden: Tensor) -> Tensor:
         """CLIP states (B, F, 50, D) -> the same, mixed along time at each of the 50 positions."""
-        b, f, q, d = hidden.shape
-        x = hidden.transpose(1, 2).reshape(b * q, f, d)
+        x = rearrange(hidden, "batch frame place d -> (batch place) frame d")
         x = self.Temp_transformer(x + self.Temp_pos_embedding.to(x))
-        return x.view(b, q, f, d).transpose(1, 2)  # (B, F, 50, D)
+        return rearrange(x, "(batch place) frame d -> batch frame place d", batch=len(hidden))
 
     def forward(self, frames: Tensor, on_frames: Callable[[int, int], None] | None = None) -> Tensor:
         """Frames (B, 50, 3, 224, 224), uint8 or float in 0..255 -> tokens (B, 128, D) in float32.
@@ -147,7 +149,9 @@ class VideoEncoder(nn.Module):
         hidden = self.temporal(torch.cat(states).unflatten(0, (b, f)))
         # The released projection reads the flat (F, 50, D) array in rows of 2500 consecutive numbers, and its
         # (D, 128) answer again as (128, D): not a transpose, but what the weights were trained with.
-        rows = hidden.reshape(b, hidden.shape[-1], -1)  # (B, D, 2500)
-        tokens = self.proj(rows).reshape(b, TOKENS, hidden.shape[-1]).float()
+        flat = rearrange(hidden, "batch frame place d -> batch (frame place d)")
+        rows = rearrange(flat, "batch (row number) -> batch row number", row=hidden.shape[-1])  # (B, D, 2500)
+        flat = rearrange(self.proj(rows), "batch row number -> batch (row number)")
+        tokens = rearrange(flat, "batch (token d) -> batch token d", token=TOKENS).float()
         black = (frames == 0).flatten(1).all(dim=1).to(tokens.device)[:, None, None]
         return torch.where(black, self.empty_visual_feat.to(tokens), tokens)

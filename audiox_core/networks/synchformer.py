@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
+from einops import rearrange
 from torch import Tensor, nn
 
 from ..errors import InputError
@@ -49,11 +50,16 @@ class TubeEmbedding(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """(n, frames, 3, H, W) -> (n, tokens, D), time slowest."""
-        x = x.unflatten(4, (-1, PATCH)).unflatten(3, (-1, PATCH)).unflatten(1, (-1, TUBE))
-        x = x.permute(0, 1, 4, 6, 3, 2, 5, 7)  # (n, times, rows, columns, 3, tube, patch, patch)
+        tubes = rearrange(
+            x,
+            "n (time tube) c (row y) (column x) -> n (time row column) (c tube y x)",
+            tube=TUBE,
+            y=PATCH,
+            x=PATCH,
+        )
         weight: Any = self.proj.weight
         bias: Any = self.proj.bias
-        return linear(x.flatten(4).flatten(1, 3), weight.flatten(1).to(x), bias.to(x))
+        return linear(tubes, weight.flatten(1).to(x), bias.to(x))
 
 
 class DividedAttention(nn.Module):

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from ..errors import InputError
+from .borrowed import from_transformers
 
 log = logging.getLogger("audiox")
 
@@ -41,8 +42,7 @@ class TextEncoder(nn.Module):
         operations: Any = None,
     ):
         super().__init__()
-        from transformers import T5Config, T5EncoderModel
-
+        T5Config, T5EncoderModel = from_transformers("T5Config", "T5EncoderModel")
         self.max_length = max_length
         with torch.device(device or "cpu"):
             kept = compute_dtype or dtype or torch.get_default_dtype()

@@ -5,7 +5,7 @@ disable=None), also by a host: model(x, sigma, **extra_args) gives the denoised 
 OBJECTIVES says which of them can run which model. Nothing touches the global RNG.
 """
 
-from .noise import BrownianNoise, GaussianNoise, draw_entropy, randn_like_from
+from .noise import BrownianNoise, GaussianNoise, draw_entropy, generator_from, randn_like_from
 from .objective import OBJECTIVES, FlowDenoiser, Objective, VDenoiser, Velocity, find_objective
 from .run import SAMPLERS, sample, sampler
 from .schedules import MAX_STEPS, check_schedule, check_times, get_sigmas_polyexponential, get_times_linear
@@ -29,6 +29,7 @@ __all__ = [
     "check_times",
     "draw_entropy",
     "find_objective",
+    "generator_from",
     "get_sigmas_polyexponential",
     "get_times_linear",
     "randn_like_from",

@@ -1,10 +1,11 @@
-"""Noise for stochastic samplers, drawn on the CPU from a seed, so that a seed means the same on every device.
+"""Noise for stochastic samplers, drawn on the CPU from a seed, so that it doesn't depend on the device.
 
 The global random number generators are neither read nor moved.
 """
 
 from __future__ import annotations
 
+import hashlib
 import math
 from collections.abc import Callable, Mapping
 from functools import cached_property
@@ -68,6 +69,17 @@ class GaussianNoise:
         """Noise of unit variance, whatever the levels are."""
         noise = torch.randn(self._shape, generator=self._generator, dtype=torch.float32, device="cpu")
         return noise.to(self._like)
+
+
+def generator_from(seed: int) -> torch.Generator:
+    """A CPU generator for a seed of 0 or more.
+
+    torch heeds only the lowest 32 bits of a seed. Seeds below 2**32 are taken as they are; larger ones are scattered
+    over these 32 bits, so that seed and seed + 2**32 differ, though there are no more than 2**32 different generators.
+    """
+    if seed >= 2**32:
+        seed = int.from_bytes(hashlib.sha256(str(seed).encode()).digest()[:4], "big")
+    return torch.Generator().manual_seed(seed)
 
 
 def randn_like_from(generator: torch.Generator) -> Callable[[Tensor], Tensor]:

@@ -50,6 +50,30 @@ def build_mask(
     return mask * (1 - marination)
 
 
+def over_time(mask: Tensor, length: int) -> Tensor:
+    """A host's mask as one of a sound: (B, 1, length), float32, 0 where the source is kept and 1 where it is made anew.
+
+    Masks over time are (L,) or (B, 1, L). Of a picture's, (H, W), (B, H, W) or (B, 1, H, W), time runs to the right as
+    in a spectrogram, and the mean of its rows counts. Other lengths are stretched. Raises InputError for other shapes
+    and for values outside 0..1.
+    """
+    given = tuple(mask.shape)
+    fits = mask.numel() > 0 and mask.ndim in (1, 2, 3, 4) and (mask.ndim < 4 or given[1] == 1)
+    if not fits:
+        raise InputError(
+            f"the mask has shape {given}. Give one over time, (batch, 1, length), or a picture's, "
+            "(batch, height, width)."
+        )
+    if not bool(((mask >= 0) & (mask <= 1)).all()):
+        raise InputError("the mask holds values outside 0 to 1. Give 1 where the sound is made anew, 0 where it stays.")
+    rows = mask.float()
+    rows = rows[None, None] if mask.ndim == 1 else rows.reshape(-1, *given[-2:]).mean(dim=1, keepdim=True)
+    if rows.shape[-1] == length:
+        return rows
+    mode = "area" if rows.shape[-1] > length else "linear"
+    return torch.nn.functional.interpolate(rows, size=length, mode=mode)
+
+
 def crop_and_paste(latents: Tensor, *, crop_from: float, paste_from: float, paste_to: float) -> Tensor:
     """Latents (B, C, L) that are zero but for a cut of the given ones, moved: positions in percent of L.
 

@@ -107,7 +107,7 @@ def find_companion(
 
     beside is the checkpoint's folder, which is looked into first, then the one above it. tokenizer is a tokenizer.json
     or its folder; without one it is looked for beside the weights (there, in t5_base_tokenizer/ or in
-    NAME_tokenizer/), then where models are, then downloaded. Else as find_model.
+    NAME_tokenizer/), then beside the checkpoint, then where models are, then downloaded. Else as find_model.
     """
     released = companion.released
     folders, possible = model_folders(models_dirs), path is None or _possible(companion.label, path)
@@ -130,7 +130,7 @@ def find_companion(
     wanted = {companion.weights: weights}
     found: Path | None = None
     if TOKENIZER_FILE in released.files:
-        found = _given_tokenizer(tokenizer) if tokenizer else _find_tokenizer(weights, released, folders)
+        found = _given_tokenizer(tokenizer) if tokenizer else _find_tokenizer(weights, beside, released, folders)
         wanted = {TOKENIZER_FILE: found, **wanted}
     missing = [file for file, have in wanted.items() if have is None]
     files = _fetch(released, missing, folders, models_dirs, download, on_progress) if missing else {}
@@ -165,6 +165,12 @@ def _is_path(name: str | Path) -> bool:
     """Whether a name is meant as a path, though nothing need be there; OWNER/NAME may be a repository."""
     text = str(name)
     return isinstance(name, Path) or text.endswith(SUFFIXES) or text[:1] in "~." or Path(text).is_absolute()
+
+
+def check_place(what: str, name: str | Path) -> None:
+    """Raises ModelNotFound for a path where nothing is, InputError for what is no name; a name alone may be any."""
+    if _possible(what, name) and _is_path(name) and not Path(name).expanduser().exists():
+        raise ModelNotFound(f"{what}: {shown(str(name))}: no such file or folder. Check the path.")
 
 
 def _weights(folder: Path) -> list[Path]:
@@ -249,9 +255,13 @@ def _given_tokenizer(path: str | Path) -> Path:
     return folder
 
 
-def _find_tokenizer(weights: Path | None, released: Released, folders: list[Path]) -> Path | None:
+def _find_tokenizer(
+    weights: Path | None, checkpoint: Path | None, released: Released, folders: list[Path]
+) -> Path | None:
     own = f"{released.name.replace('-', '_')}_tokenizer"
     places = [folder / name for folder in folders for name in (*_spellings(released), own)]
+    if checkpoint is not None:
+        places = [checkpoint, checkpoint / own, *places]
     if weights is not None:
         beside = weights.parent
         places = [beside, beside / f"{weights.stem}_tokenizer", beside / own, *places]
@@ -286,12 +296,14 @@ def _fetch(
 ) -> dict[str, Path]:
     """Downloads files of a released model; raises ModelNotFound, which says how to do it by hand."""
 
+    named = models_dirs or os.environ.get(MODELS_VARIABLE)
+    target = (folders[0] if named else folders[-1]).absolute() / released.name
+
     def not_found(reason: str) -> ModelNotFound:
-        places = "\n".join(f"  {folder / released.name}" for folder in folders)
         return ModelNotFound(
             f"{released.name}: {' and '.join(files)} not found here, and not downloaded ({reason}).\n"
             f"Get them from {released.source} (revision {released.revision})\n"
-            f"and put them into one of these folders:\n{places}\n{released.licence}"
+            f"and put them into this folder:\n  {target}\n{released.licence}"
         )
 
     if not download:
@@ -302,8 +314,6 @@ def _fetch(
         raise not_found(f"{error}; `pip install huggingface_hub` mends that") from error
     # The bases of the hub's own error are those of the HTTP library that this version of it uses.
     http_errors: Any = (OSError, *HfHubHTTPError.__bases__)
-    named = models_dirs or os.environ.get(MODELS_VARIABLE)
-    target = (folders[0] if named else folders[-1]) / released.name
     what = f"{' and '.join(files)} from {released.source} to {target}"
     log.warning("%s: downloading %s. %s", released.name, what, released.licence)
     try:

@@ -19,6 +19,8 @@ SHOWN = 20
 SAME_MODEL = "Use the file and the config.json of the same model."
 # How many of a model's keys a file must have, in their shapes, to count as one; its nearest kin has 0.7 of the base's.
 ALIKE = 0.9
+# What hosts add to the files that they write: the noise levels of their sampling.
+NOTES = frozenset(("edm_vpred.sigma_max", "edm_vpred.sigma_min"))
 
 
 @lru_cache(maxsize=64)
@@ -102,7 +104,8 @@ def check_tensors(tensors: Mapping[str, Tensor], model: Model, source: str | Pat
 
     Parts that files beside the checkpoint can complete may be absent, but only as a whole.
     """
-    require(tensors, present_keys(tensors, model), source, whole=True)
+    weights = {key: tensor for key, tensor in tensors.items() if key not in NOTES}
+    require(weights, present_keys(tensors, model), source, whole=True)
 
 
 def require(

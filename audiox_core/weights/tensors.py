@@ -122,11 +122,17 @@ def _other_file(head: bytes) -> str:
     return f"is neither a safetensors file nor a torch checkpoint (it starts with {head[:8]!r}). {DOWNLOAD_AGAIN}"
 
 
-def write_tensors(tensors: Mapping[str, Tensor], target: str | Path, *, on_progress: OnBytes | None = None) -> Path:
+def write_tensors(
+    tensors: Mapping[str, Tensor],
+    target: str | Path,
+    *,
+    overwrite: bool = False,
+    on_progress: OnBytes | None = None,
+) -> Path:
     """Writes tensors as a .safetensors file, one at a time, so that memory-mapped ones never fill the memory.
 
-    The file appears under its name only when it is whole, and never over another one, whoever else writes there;
-    whatever ends the writing early leaves nothing. Tensors that share memory are each written out.
+    The file appears under its name only when it is whole, and without overwrite never over another one, whoever else
+    writes there; whatever ends the writing early leaves nothing. Tensors that share memory are each written out.
     on_progress(done bytes, all bytes) may raise to cancel. Raises CheckpointError when it can't be written.
     """
     target = Path(target)
@@ -137,7 +143,7 @@ def write_tensors(tensors: Mapping[str, Tensor], target: str | Path, *, on_progr
     file: BinaryIO | None = None
     try:
         with _told(target, needed):
-            if os.path.lexists(target):
+            if os.path.lexists(target) and not overwrite:
                 raise FileExistsError
             target.parent.mkdir(parents=True, exist_ok=True)
             file = open(part, "xb")  # noqa: SIM115 (closed below)
@@ -154,7 +160,10 @@ def write_tensors(tensors: Mapping[str, Tensor], target: str | Path, *, on_progr
             file.flush()
             os.fsync(file.fileno())
             file.close()
-            _publish(part, target)
+            if overwrite:
+                os.replace(part, target)
+            else:
+                _publish(part, target)
     finally:
         with suppress(OSError):  # the folder itself may be what is wrong
             if file is not None:

@@ -41,12 +41,13 @@ from tests.core.fake_allocator import Allocator, host_memory
 
 MODEL = parse_config(BASE_CONFIG)
 LATENTS = MODEL.timing.latents
-# name -> what the card has (GB, None: no card), how the plan is asked for
+CARD = 1 << 30  # bytes of what cards are sold as a GB of
+# name -> what the card is sold as (None: no card), how the plan is asked for
 ROWS: dict[str, tuple[float | None, dict[str, Any]]] = {
     "all resident": (24, {"offload": "off"}),
-    "auto at 8 GB": (8, {}),
-    "auto at 4 GB": (4, {}),
-    "auto at 2 GB": (2, {}),
+    "auto, card with 8.59 GB (sold as 8)": (8, {}),
+    "auto, card with 4.29 GB (sold as 4)": (4, {}),
+    "auto, card with 2.15 GB (sold as 2)": (2, {}),
     "the least": (24, {"offload": "on"}),
     "CPU only, fp32": (None, {"precision": "fp32"}),
     "CPU only, fp16": (None, {"precision": "fp16"}),
@@ -116,11 +117,13 @@ def measure_row(name: str) -> dict[str, float]:
     real = torch.cuda.is_available() and size is not None
     if real:
         total = torch.cuda.mem_get_info()[1]
-        torch.cuda.set_per_process_memory_fraction(min(size * GB / total, 1.0))
-        machine, asked = measure(), {**asked, "max_vram_gb": size}
+        torch.cuda.set_per_process_memory_fraction(min(size * CARD / total, 1.0))
+        machine, asked = measure(), {**asked, "max_vram_gb": size * CARD / GB}
     elif size is not None:
-        vram = int(size * GB)
-        machine = replace(measure("cpu"), device="cuda:0", name=f"a {size} GB card", vram_total=vram, vram_free=vram)
+        vram = int(size * CARD)
+        machine = replace(
+            measure("cpu"), device="cuda:0", name=f"a card sold as {size} GB", vram_total=vram, vram_free=vram
+        )
     else:
         machine = measure("cpu")
     plan = make_plan(machine, MODEL, **{"precision": "fp16", **asked})

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Generator, Iterator
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ from tests.comfyui.browser import ComfyPage, why_no_browser
 from tests.comfyui.server import ComfyServer, find_comfyui
 
 HERE = Path(__file__).parent
+IN_HERE = "tests/comfyui/"
 HOW_TO = (
     "Set COMFYUI_PATH to a ComfyUI checkout (COMFYUI_PYTHON: its interpreter, if it is not this one; "
     "COMFYUI_PYTHONPATH: further package folders)"
@@ -23,7 +25,6 @@ LEAKS = ("memory leak", "you accessed")
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Mark this folder's server tests; skip them without ComfyUI, and browser tests without Chromium."""
-    counts = config.stash.setdefault(_SKIPPED, {})
     try:
         comfyui, no_browser = find_comfyui(), why_no_browser()
     except FileNotFoundError as error:
@@ -40,7 +41,6 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
             reason = f"no browser: {no_browser}"
         if reason is not None:
             item.add_marker(pytest.mark.skip(reason=reason))
-            counts[reason] = counts.get(reason, 0) + 1
 
 
 @pytest.hookimpl(wrapper=True, tryfirst=True)
@@ -49,13 +49,14 @@ def pytest_terminal_summary(
 ) -> Generator[None, None, None]:
     """Say in the very last lines how many tests were skipped, and what it takes to run them."""
     yield
-    for reason, count in config.stash.get(_SKIPPED, {}).items():
+    skipped = [report.longrepr[2] for report in terminalreporter.stats.get("skipped", ()) if IN_HERE in report.nodeid]
+    reasons = Counter(text.removeprefix("Skipped: ") for text in skipped)
+    for reason, count in reasons.items():
+        if not reason.startswith(("no ComfyUI", "no browser")):
+            continue
         mend = HOW_TO if reason == "no ComfyUI" else HOW_TO_BROWSER
         line = f"NOT TRIED IN COMFYUI: {count} tests skipped, {reason}. {mend}."
         terminalreporter.write_line(line, yellow=True, bold=True)
-
-
-_SKIPPED = pytest.StashKey[dict[str, int]]()
 
 
 @pytest.fixture(scope="session")

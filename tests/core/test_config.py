@@ -228,6 +228,14 @@ JSON = st.recursive(
 )
 
 
+def test_a_model_without_conditioners_is_no_model() -> None:
+    """It parsed, and failed much later: nothing could be followed."""
+    data = changed("model.conditioning.configs", [])
+    data["model"]["diffusion"]["cross_attention_cond_ids"] = []
+    with pytest.raises(ConfigError, match=r"conditioning\.configs: is empty: nothing could be followed"):
+        parse_config(data)
+
+
 @examples(150)
 @given(path=st.sampled_from(leaves(small_data())), value=JSON)
 def test_any_damage_is_a_config_error_or_harmless(path: str, value: Any) -> None:

@@ -215,7 +215,7 @@ def test_real_failures_of_the_network_are_told(tmp_path: Path, monkeypatch: pyte
     monkeypatch.setenv("NO_PROXY", "127.0.0.1")
     monkeypatch.setattr(hub, "download_file", download_file)
     monkeypatch.setattr(huggingface_hub, "hf_hub_url", lambda *args, **kw: "http://127.0.0.1:1/file")
-    with pytest.raises(ModelNotFound, match="put them into one of these folders"):
+    with pytest.raises(ModelNotFound, match=f"put them into this folder:\n  {tmp_path}"):
         find_model("AudioX", models_dirs=[tmp_path / "models"])
 
 
@@ -332,3 +332,27 @@ def test_importing_touches_neither_network_nor_its_libraries() -> None:
     root = Path(hub.__file__).parents[2]
     done = subprocess.run([sys.executable, "-c", code], cwd=root, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
+
+
+def test_a_tokenizer_beside_the_checkpoint_is_found(make: Make, tmp_path: Path) -> None:
+    """Also where the text encoder's weights lie elsewhere, as in a host's folder; theirs comes first."""
+    weights = make("enc/t5_base.safetensors")
+    tokenizer = make("AudioX/tokenizer.json")
+    found = find_companion(T5, weights, beside=tmp_path / "AudioX", download=False)
+    assert found == CompanionFiles("t5-base", weights, tokenizer.parent)
+    nearer = make("enc/tokenizer.json")
+    assert find_companion(T5, weights, beside=tmp_path / "AudioX").tokenizer_folder == nearer.parent
+
+
+def test_one_absolute_folder_is_named_for_missing_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """That into which a download would go, wherever one stands."""
+
+    def told() -> str:
+        with pytest.raises(ModelNotFound) as error:
+            find_model("AudioX", download=False)
+        return str(error.value)
+
+    assert f"put them into this folder:\n  {tmp_path / 'hf' / 'audiox' / 'AudioX'}\n" in told()
+    assert "models/audiox" not in told()
+    monkeypatch.setenv(hub.MODELS_VARIABLE, "relative")
+    assert f"put them into this folder:\n  {Path('relative').absolute() / 'AudioX'}\n" in told()

@@ -6,7 +6,7 @@ from torch import Tensor
 
 from audiox_core.errors import InputError
 from audiox_core.sampling import randn_like_from, sample
-from audiox_core.sampling.regions import KeepSource, build_mask, crop_and_paste
+from audiox_core.sampling.regions import KeepSource, build_mask, crop_and_paste, over_time
 
 
 def normal(*shape: int, seed: int = 0) -> Tensor:
@@ -129,3 +129,39 @@ def test_where_the_mask_is_0_the_source_stays(name: str) -> None:
     assert likeness(slice(0, 100)) > 0.9
     if name == "dpmpp-3m-sde":  # k-heun's last step would take the source again where the mask is below 1
         assert abs(likeness(slice(100, 200))) < 0.15
+
+
+def test_a_picture_s_mask_counts_from_left_to_right() -> None:
+    picture = torch.zeros(2, 1, 4, 8)
+    picture[0, :, :, 4:] = 1
+    picture[1, :, :2] = 1  # the upper half of all columns
+    found = over_time(picture, 8)
+    assert found.shape == (2, 1, 8)
+    assert found[0, 0].tolist() == [0] * 4 + [1] * 4
+    assert found[1, 0].tolist() == [0.5] * 8
+    for same in (picture[:, 0], picture.half()):
+        assert torch.equal(over_time(same, 8), found)
+    assert torch.equal(over_time(picture[0, 0], 8), found[:1])
+
+
+def test_masks_over_time_are_stretched_to_their_latents() -> None:
+    line = torch.tensor([0.0, 0.0, 1.0, 1.0])
+    assert torch.equal(over_time(line, 4), line[None, None])
+    assert torch.equal(over_time(line.expand(3, 1, 4), 2), torch.tensor([0.0, 1.0]).expand(3, 1, 2))
+    longer = over_time(line, 40)[0, 0]
+    assert longer[:10].eq(0).all() and longer[-10:].eq(1).all() and (longer.diff() >= 0).all()
+
+
+@pytest.mark.parametrize(
+    ("mask", "words"),
+    [
+        (torch.zeros(1, 3, 4, 8), "the mask has shape"),
+        (torch.zeros(1, 1, 1, 1, 8), "the mask has shape"),
+        (torch.zeros(0, 1, 8), "the mask has shape"),
+        (torch.full((1, 1, 8), 1.5), "outside 0 to 1"),
+        (torch.full((1, 1, 8), float("nan")), "outside 0 to 1"),
+    ],
+)
+def test_masks_that_are_none(mask: Tensor, words: str) -> None:
+    with pytest.raises(InputError, match=words):
+        over_time(mask, 8)

@@ -95,6 +95,16 @@ def test_seeds_differ_in_every_bit_that_torch_reads(pipe: Pipeline) -> None:
     assert torch.equal(largest, pipe.draw(2**63 - 1).noise) and largest.std() == pytest.approx(1, rel=0.05)
 
 
+def test_large_seeds_are_seeds_of_their_own(pipe: Pipeline) -> None:
+    """torch heeds 32 bits of a seed: seed + 2**32 gave the very same sound. Seeds below keep their numbers."""
+    for seed in (0, 5, 2**31, 2**32 - 1):
+        torchs = torch.randn(1, 64, 236, generator=torch.Generator().manual_seed(seed))
+        assert torch.equal(pipe.draw(seed).noise, torchs)
+        for other in (seed + 2**32, seed + 2**40):
+            assert not torch.equal(pipe.draw(other).noise, torchs)
+    assert torch.equal(pipe.draw(2**32).noise, pipe.draw(2**32).noise)
+
+
 def test_the_empty_prompt_is_encoded_once(pipe: Pipeline, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(pipe, "conditioner", Conditioner(pipe.opened, pipe.residence))
     encoded: list[str] = []

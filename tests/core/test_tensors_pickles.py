@@ -114,10 +114,10 @@ def test_a_look_imports_nothing(tmp_path: Path) -> None:
     ids=["hashes", "arguments", "pairs", "changes"],
 )
 def test_small_pickles_of_endless_work(content: bytes, tmp_path: Path) -> None:
-    start = time.monotonic()
+    start = time.process_time()  # of this process alone, whatever else the machine does
     with pytest.raises(CheckpointError):
         read(archive(b"\x80\x02" + content + b"."), tmp_path, 300 * MB)
-    assert time.monotonic() - start < 60
+    assert time.process_time() - start < 60
 
 
 def test_pickle_of_more_than_any_model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -15,7 +15,7 @@ from tests.golden.reader import GoldenSet
 BOUND = 1e-5
 # Adaptive step control amplifies rounding: a nudge of 1e-6 moves its answer by 1e-4.
 BOUNDS = {"sample_k-dpm-adaptive": 1e-3}
-# An answer of ours that misses the bound: the set, the case, the output. It counts as an expected failure, so that every
+# An answer of ours that misses the bound: the set, the case, the output. It counts as an expected failure, so that each
 # run shows it and every other set is held to the bound. Decoding multiplies the last bits of these large latents: the
 # reference's own other kernels move this answer by 1.06e-5.
 MISSED = {("audiox_maf", "generate_text", "audio_start")}

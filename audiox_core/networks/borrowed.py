@@ -1,0 +1,57 @@
+"""Networks borrowed from transformers, also where a torchaudio that is broken would keep it from importing them."""
+
+from __future__ import annotations
+
+import importlib.util
+import logging
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from importlib.machinery import ModuleSpec
+from typing import Any
+
+from .libraries import unchanged_process
+
+log = logging.getLogger("audiox")
+
+# transformers imports it beside its models, if it is installed; none of the classes borrowed here uses it.
+BYSTANDER = "torchaudio"
+
+
+@unchanged_process()
+def from_transformers(*names: str) -> list[Any]:
+    """transformers' classes of these names. Raises ImportError where it cannot import them, torchaudio or not."""
+    import transformers
+
+    try:
+        return [getattr(transformers, name) for name in names]
+    except Exception:  # transformers wraps some errors and not others, and a broken library may raise any
+        reason = _broken()
+        if reason is None:
+            raise
+    log.warning("%s is installed but broken (%s): transformers' models are imported without it.", BYSTANDER, reason)
+    with _empty_bystander():
+        return [getattr(transformers, name) for name in names]
+
+
+def _broken() -> BaseException | None:
+    """Why torchaudio, which is installed, cannot be imported; None if it can be, or isn't there."""
+    if importlib.util.find_spec(BYSTANDER) is None:
+        return None
+    try:
+        importlib.import_module(BYSTANDER)
+    except Exception as error:
+        return error
+    return None
+
+
+@contextmanager
+def _empty_bystander() -> Iterator[None]:
+    """An empty module in torchaudio's place; afterwards its place is as empty as its failure had left it."""
+    stand_in = importlib.util.module_from_spec(ModuleSpec(BYSTANDER, loader=None))
+    sys.modules[BYSTANDER] = stand_in
+    try:
+        yield
+    finally:
+        if sys.modules.get(BYSTANDER) is stand_in:
+            del sys.modules[BYSTANDER]
