@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import weakref
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -87,6 +89,20 @@ def temporary_file(suffix: str) -> Path:
     folder = Path(folder_paths.get_temp_directory())
     folder.mkdir(parents=True, exist_ok=True)
     return folder / f"audiox_{uuid.uuid4().hex}{suffix}"
+
+
+class KeptFile(str):
+    """A file's path; the file is deleted when nothing refers to this object any more, as a VIDEO made of it does."""
+
+    def __new__(cls, path: Path) -> KeptFile:
+        self = super().__new__(cls, path)
+        weakref.finalize(self, _delete, str(path))
+        return self
+
+
+def _delete(path: str) -> None:
+    with contextlib.suppress(OSError):  # on some systems a file that is being read can't be deleted
+        os.unlink(path)
 
 
 def _find(name: str, folders: tuple[str, ...], names: list[str]) -> Path | None:

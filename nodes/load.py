@@ -53,7 +53,7 @@ class AudioXLoad(io.ComfyNode):
                     options=["auto", "fp16", "bf16", "fp32", "fp8"],
                     default="auto",
                     tooltip="What weights are kept and multiplied in. auto: what suits the device, fp16 on most. "
-                    "fp8 only keeps them so: half the memory, a little less exact.",
+                    "fp8 only keeps them so: half the memory, less exact.",
                 ),
                 io.Combo.Input(
                     "offload",
@@ -69,7 +69,8 @@ class AudioXLoad(io.ComfyNode):
                     max=1024.0,
                     step=0.1,
                     tooltip="How much of the device the model may hold while it works; the rest is streamed from RAM. "
-                    "0: as much as ComfyUI would use.",
+                    "0: as much as ComfyUI would use. ComfyUI still makes room for the whole model first, so that "
+                    "others may have to leave the device.",
                 ),
             ],
             outputs=[
@@ -81,14 +82,13 @@ class AudioXLoad(io.ComfyNode):
         )
 
     @classmethod
-    def validate_inputs(cls, checkpoint: str | None, text_encoder: str | None) -> bool | str:
-        """Accepts what the lists show, with either kind of slash; None is a link, whose value isn't known yet."""
+    def validate_inputs(cls, checkpoint: str | None) -> bool | str:
+        """Accepts what the list shows, with either kind of slash; None is a link, whose value isn't known yet.
+
+        ComfyUI shows what is said here at each input that is asked for here, and checks the others' lists by itself.
+        """
         if checkpoint is not None and not is_known(checkpoint):
             return "AudioX Load: " + host.unknown_file("checkpoint", checkpoint, checkpoint_options(), "audiox")
-        if text_encoder not in (None, AUTO) and host.text_encoder_path(str(text_encoder)) is None:
-            return "AudioX Load: " + host.unknown_file(
-                "text encoder", str(text_encoder), [AUTO, *host.text_encoders()], "text_encoders"
-            )
         return True
 
     @classmethod
@@ -259,7 +259,9 @@ def weight_budget(offload: str, max_vram_gb: float, activations: int) -> float |
     if offload == "on":
         return 1.0
     if max_vram_gb:
-        return max(max_vram_gb * (1 << 30) - activations, 1.0)
+        from ..audiox_core.memory.plan import GB
+
+        return max(max_vram_gb * GB - activations, 1.0)
     return math.inf if offload == "off" else None
 
 

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import logging
 import math
+import weakref
 from collections.abc import Mapping
 from functools import cache
+from inspect import signature
 from typing import Any
 
 import comfy.context_windows
@@ -26,9 +29,15 @@ from ..audiox_core.models.parts import Model, Words
 from ..audiox_core.networks.layers import repeat_heads
 from ..audiox_core.weights.load import parameter_types, part_tensors
 from ..audiox_core.weights.open import Opened
+from ..audiox_core.weights.saving import with_backbone
 from . import host
 from .names import tokens_key
 from .prepared import Prepared, PreparedCondition, run, there
+
+log = logging.getLogger("audiox")
+
+# Older versions merge patches into the network itself before they save it.
+GIVES_THE_BACKBONE = "unet_state_dict" in signature(comfy.model_base.BaseModel.state_dict_for_saving).parameters
 
 # What a network's velocity means, in ComfyUI's terms.
 MODEL_TYPES = {
@@ -138,16 +147,18 @@ class HostConfig(comfy.supported_models_base.BASE):
 class AudioX(comfy.model_base.BaseModel):
     """A model of the family among ComfyUI's: its objective, its condition tokens, its memory."""
 
-    def __init__(self, model: Model, format: Format, empty: Mapping[str, Tensor]):
+    def __init__(self, opened: Opened, format: Format, empty: Mapping[str, Tensor]):
+        model = opened.model
         super().__init__(
             HostConfig(model, format),
             MODEL_TYPES[model.recipe.objective],
             device=host.offload_device(),
             unet_model=build_network,
         )
-        self.audiox, self.audiox_format = model, format
+        self.audiox, self.audiox_format, self.audiox_weights = model, format, opened.weights
         # Tokens of modalities that a condition lacks: small, and moved with those they complete.
         self.audiox_empty = {name: tokens.detach().float().cpu() for name, tokens in empty.items()}
+        self._told: Any = None  # the noise of the last run that was warned of
         # Weights beyond this many bytes are streamed; None leaves that to ComfyUI.
         self.audiox_budget: float | None = None
 
@@ -167,6 +178,7 @@ class AudioX(comfy.model_base.BaseModel):
     def extra_conds(self, **kwargs: Any) -> dict[str, Any]:
         """The condition, prepared for a whole run: called once a condition and run, with the network loaded."""
         self.check_windows(kwargs.get("noise"))
+        self.tell_of_length(kwargs.get("noise"))
         tokens, device = self.audiox_tokens(kwargs), kwargs["device"]
         size = (1,) if tokens is None else (sum(t.shape[2] for t in tokens.values()), self.audiox_width)
         context = None
@@ -190,6 +202,25 @@ class AudioX(comfy.model_base.BaseModel):
                 f"ComfyUI's context windows take one latent at a time, this batch has {noise.shape[0]}. Generate them "
                 "one by one, or disconnect Context Windows."
             )
+
+    def tell_of_length(self, noise: Tensor | None) -> None:
+        """Warns, once a run, of more latents at once than the model was trained on."""
+        if noise is None or (self._told is not None and self._told() is noise):
+            return
+        timing, at_once = self.audiox.timing, noise.shape[-1]
+        windows = getattr(self.current_patcher, "model_options", {}).get("context_handler")
+        if isinstance(windows, comfy.context_windows.IndexListContextHandler) and windows.dim == 2:
+            at_once = min(at_once, windows.context_length)
+        if at_once <= timing.latents:
+            return
+        self._told = weakref.ref(noise)  # a run's conditions are all asked with the same one
+        log.warning(
+            "AudioX: %.2f s are sampled at once, the model was trained on %.2f s: the sound may lose its course. "
+            "Make at most %.2f s (AudioX Empty Latent), or let Context Windows (Manual) go over the latent in windows "
+            "of %d.",
+            at_once * timing.downsampling_ratio / timing.sample_rate,
+            *(timing.max_seconds, timing.max_seconds, timing.latents),
+        )
 
     @property
     def audiox_width(self) -> int:
@@ -231,6 +262,16 @@ class AudioX(comfy.model_base.BaseModel):
             found[part.name] = tokens
         return found
 
+    def state_dict_for_saving(self, *given: Any, **named: Any) -> dict[str, Tensor]:
+        """What ComfyUI's nodes that save a model write: a whole checkpoint, which AudioX Load reads again.
+
+        The backbone is as it is now, with its LoRAs and merges; everything else is as it was loaded.
+        """
+        backbone = self.diffusion_model.state_dict()
+        if GIVES_THE_BACKBONE:
+            backbone = named["unet_state_dict"] if "unet_state_dict" in named else given[0]
+        return with_backbone(self.audiox, self.audiox_weights, backbone)
+
     def memory_required(self, input_shape: Any, cond_shapes: Any = None) -> float:
         rows, latents = input_shape[0], input_shape[-1]
         # The core counts in batch items of two rows, a positive and a negative one.
@@ -256,7 +297,7 @@ def make_model(
     plain: bool = False,
 ) -> Any:
     """The MODEL of an opened model. budget: see AudioX.audiox_budget; infinity keeps all of it on the device."""
-    model = AudioX(opened.model, format, empty)
+    model = AudioX(opened, format, empty)
     model.audiox_budget = budget
     model.diffusion_model.load_state_dict(network_weights(opened, format, on_tensor), strict=True, assign=True)
     model.diffusion_model.requires_grad_(False)

@@ -12,6 +12,7 @@ from ..audiox_core.errors import InputError, SamplingError
 from ..audiox_core.media.picture import latent_picture
 from ..audiox_core.sampling import MAX_STEPS, OBJECTIVES, SAMPLERS, find_objective
 from ..audiox_core.sampling.guidance import guide_denoised
+from ..audiox_core.sampling.regions import over_time
 from . import host
 from .condition import null_condition
 from .schema import named, schema
@@ -48,7 +49,8 @@ class AudioXSampler(io.ComfyNode):
                     min=0,
                     max=0xFFFFFFFFFFFFFFFF,
                     control_after_generate=True,
-                    tooltip="The same seed and settings give the same sound, on every device.",
+                    tooltip="The same seed and settings give the same sound on the same machine. On another device "
+                    "the noise is the same, and what is made of it is rounded differently.",
                 ),
                 io.Int.Input(
                     "steps",
@@ -165,6 +167,7 @@ class AudioXSampler(io.ComfyNode):
             model = model.clone()
             model.set_model_sampler_cfg_function(rescaled_guidance(rescale, objective))
         start = check_latent(comfy.sample.fix_empty_latent_channels(model, latent["samples"]), described)
+        mask = latent.get("noise_mask")
         guider = comfy.samplers.CFGGuider(model)
         guider.set_conds(positive, null_condition() if negative is None else negative)
         guider.set_cfg(guidance)
@@ -173,7 +176,7 @@ class AudioXSampler(io.ComfyNode):
             start,
             comfy.samplers.KSAMPLER(solver),
             sigmas,
-            denoise_mask=latent.get("noise_mask"),
+            denoise_mask=None if mask is None else over_time(mask, start.shape[-1]),
             callback=host.step_callback(max(len(sigmas) - 1, 1), latent_picture),
             disable_pbar=not comfy.utils.PROGRESS_BAR_ENABLED,
             seed=seed,

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from comfy_api.latest import InputImpl, io
 
-from ..audiox_core.errors import InputError
+from ..audiox_core.errors import HiddenPicturesError, InputError
 from . import host
 from .schema import named, schema
 from .video import FileVideo, file_video
@@ -61,33 +61,40 @@ class AudioXSetSoundtrack(io.ComfyNode):
     @classmethod
     @named("AudioX Set Soundtrack")
     def execute(cls, video: Any, audio: Any, mode: str, offset: float, gain: float) -> io.NodeOutput:
-        from ..audiox_core.media import probe, set_soundtrack
-
         if audio is None:
             raise InputError("there is no sound. Connect a sound that exists.")
         found = file_video(video)
-        made = None
-        if found is None:
-            made = encode_pictures(video, with_sound=mode == "mix")
-            found = FileVideo(str(made))
+        if found is not None:
+            try:
+                return io.NodeOutput(put_under(found, audio, mode, offset, gain))
+            except HiddenPicturesError:
+                pass  # a cut of such a file can't be copied: its pictures are encoded, like those made in the graph
+        made = encode_pictures(video, with_sound=mode == "mix")
         try:
-            suffix = ".mp4" if probe(found.source).video_codec in MP4_CODECS else ".mkv"
-            target = host.temporary_file(suffix)
-            set_soundtrack(
-                found.source,
-                audio["waveform"][0],
-                int(audio["sample_rate"]),
-                target,
-                mode=mode,
-                offset=offset,
-                gain=gain,
-                start=found.start,
-                end=found.end,
-            )
+            return io.NodeOutput(put_under(FileVideo(str(made)), audio, mode, offset, gain))
         finally:
-            if made is not None:
-                made.unlink(missing_ok=True)
-        return io.NodeOutput(InputImpl.VideoFromFile(str(target)))
+            made.unlink(missing_ok=True)
+
+
+def put_under(found: FileVideo, audio: Any, mode: str, offset: float, gain: float) -> Any:
+    """The VIDEO of a file's pictures with a sound: a temporary file, which goes with the VIDEO."""
+    from ..audiox_core.media import probe, set_soundtrack
+
+    suffix = ".mp4" if probe(found.source).video_codec in MP4_CODECS else ".mkv"
+    target = host.temporary_file(suffix)
+    set_soundtrack(
+        found.source,
+        audio["waveform"][0],
+        int(audio["sample_rate"]),
+        target,
+        mode=mode,
+        offset=offset,
+        gain=gain,
+        start=found.start,
+        end=found.end,
+        on_progress=host.progress(),
+    )
+    return InputImpl.VideoFromFile(host.KeptFile(target))
 
 
 def encode_pictures(video: Any, *, with_sound: bool) -> Path:

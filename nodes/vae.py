@@ -7,6 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from ..audiox_core.errors import InputError
 from ..audiox_core.memory.formats import Format
 from ..audiox_core.models.parts import Model
 from . import host
@@ -37,6 +38,14 @@ class HostAutoencoder(nn.Module):
         return host.tile(x.device, latents, lambda t: self.memory(latents, x.shape[0], t))
 
 
+def cannot_be_saved() -> dict[str, Tensor]:
+    """In place of the VAE's weights, which nothing reads in the form that ComfyUI writes. Raises InputError."""
+    raise InputError(
+        "AudioX's VAE is not saved on its own: it is part of the model's file. Connect the MODEL to Save Model "
+        "(ModelSave), which writes a whole checkpoint for AudioX Load, the VAE in it."
+    )
+
+
 def make_vae(network: Any, model: Model, format: Format) -> Any:
     """A VAE of ComfyUI around the core's autoencoder, at any width of it."""
     import comfy.sd
@@ -54,6 +63,7 @@ def make_vae(network: Any, model: Model, format: Format) -> Any:
     vae.audio_sample_rate = timing.sample_rate
     if getattr(vae, "size", None) is not None:
         vae.size = vae.patcher.model_size()
+    vae.get_sd = cannot_be_saved
     vae.memory_used_decode = lambda shape, dtype: inner.memory(shape[2], shape[0], None)
     vae.memory_used_encode = lambda shape, dtype: inner.memory(shape[2] // timing.downsampling_ratio, shape[0], None)
     return vae

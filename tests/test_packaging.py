@@ -18,6 +18,8 @@ else:
 
 ROOT = Path(__file__).resolve().parent.parent
 FLOOR = re.compile(r"[A-Za-z0-9_.-]+>=[0-9.]+")
+# Which build of torchaudio fits the torch that is there, only the installer can tell.
+WITHOUT_A_FLOOR = "torchaudio"
 
 
 @pytest.fixture(scope="module")
@@ -43,7 +45,7 @@ def imported_packages(folder: str) -> set[str]:
 
 
 def test_requirements_are_floors_only() -> None:
-    assert [line for line in requirements() if not FLOOR.fullmatch(line)] == []
+    assert [line for line in requirements() if not FLOOR.fullmatch(line)] == [WITHOUT_A_FLOOR]
 
 
 def test_pyproject_lists_the_same_requirements(pyproject: dict[str, Any]) -> None:
@@ -53,9 +55,15 @@ def test_pyproject_lists_the_same_requirements(pyproject: dict[str, Any]) -> Non
 def test_the_core_imports_what_is_required_and_nothing_else() -> None:
     required = {line.partition(">=")[0] for line in requirements()}
     imported = imported_packages("audiox_core")
-    # torchaudio may be used where it is there (see requirements.txt); numpy is what PyAV's frames become.
-    assert imported - {"torchaudio"} <= required
-    assert required - {"numpy"} <= imported
+    assert imported <= required
+    assert required - {"numpy"} <= imported  # what PyAV's frames become
+
+
+def test_what_runs_in_every_step_reshapes_by_torch_itself() -> None:
+    """einops names shape changes that run once; in a step its look-ups would cost time, and break compiled graphs."""
+    steps = [*(f"networks/{name}.py" for name in ("dit", "mmdit", "layers", "windows", "ops"))]
+    steps += [f"sampling/{path.name}" for path in (ROOT / "audiox_core" / "sampling").glob("*.py")]
+    assert [name for name in steps if "einops" in (ROOT / "audiox_core" / name).read_text(encoding="utf-8")] == []
 
 
 def test_registry_metadata(pyproject: dict[str, Any]) -> None:

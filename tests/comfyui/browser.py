@@ -63,6 +63,8 @@ FIT_VIEW = """margin => {
         height: Math.min(height * view.scale + 2 * margin, canvas.height),
     };
 }"""
+# How much of the canvas on each side the page's bars may cover.
+BARS = 60
 OVERLAPS = """() => {
     const nodes = app.graph.nodes.map(node => [`${node.id} ${node.title}`, ...node.getBounding()]);
     const found = [];
@@ -144,6 +146,16 @@ class ComfyPage:
         self.page.evaluate("() => app.graph.clear()")
         add = "name => { const node = LiteGraph.createNode(name); app.graph.add(node); return node.title; }"
         return self.page.evaluate(add, class_type)
+
+    def resize(self, width: int, height: int) -> None:
+        """Another size of the page."""
+        self.page.set_viewport_size({"width": width, "height": height})
+        self.page.wait_for_timeout(200)
+
+    def fitted_scale(self) -> float:
+        """The scale, at most 1, at which the whole graph is seen between the page's bars."""
+        self.page.evaluate(FIT_VIEW, BARS)
+        return self.page.evaluate("() => app.canvas.ds.scale")
 
     def overlaps(self) -> list[str]:
         """Pairs of nodes that cover each other as this page draws them."""

@@ -12,7 +12,6 @@ import json
 import logging
 import os
 import sys
-import time
 
 
 def torch_flags() -> dict[str, str]:
@@ -51,16 +50,17 @@ def main() -> None:
         logging.getLogger().addHandler(handler)
         written = io.StringIO()
         modules, flags, known = set(sys.modules), torch_flags(), set(nodes.NODE_CLASS_MAPPINGS)
-        start = time.perf_counter()
         with contextlib.redirect_stdout(written), contextlib.redirect_stderr(written):
             succeeded = await nodes.load_custom_node(pack, module_parent="custom_nodes")
         return {
-            "seconds": time.perf_counter() - start,
             "succeeded": succeeded,
             "nodes": sorted(set(nodes.NODE_CLASS_MAPPINGS) - known),
             "printed": written.getvalue(),
             "logged": records,
             "modules": sorted({name.split(".")[0] for name in set(sys.modules) - modules}),
+            "ours": sorted(
+                name.partition(".audiox_core.")[2] for name in set(sys.modules) - modules if ".audiox_core." in name
+            ),
             "flags": {key: [flags[key], now] for key, now in torch_flags().items() if now != flags[key]},
         }
 

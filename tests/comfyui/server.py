@@ -48,9 +48,10 @@ def find_comfyui() -> Path | None:
     return None
 
 
-def comfyui_environment() -> dict[str, str]:
-    """Environment for ComfyUI's interpreter: COMFYUI_PYTHONPATH in front, and no network for model hubs."""
-    extra = [os.environ[name] for name in ("COMFYUI_PYTHONPATH", "PYTHONPATH") if os.environ.get(name)]
+def comfyui_environment(packages: Sequence[Path] = ()) -> dict[str, str]:
+    """Environment for ComfyUI's interpreter: packages and COMFYUI_PYTHONPATH in front; no model hubs."""
+    extra = [*map(str, packages)]
+    extra += [os.environ[name] for name in ("COMFYUI_PYTHONPATH", "PYTHONPATH") if os.environ.get(name)]
     environment = dict(os.environ, PYTHONUNBUFFERED="1", HF_HUB_OFFLINE="1", NO_COLOR="1")
     environment["PYTHONPATH"] = os.pathsep.join(extra)
     return environment
@@ -62,7 +63,10 @@ def comfyui_python() -> str:
 
 
 class ComfyServer:
-    """Context manager around one ComfyUI process with our pack linked into its custom_nodes."""
+    """Context manager around one ComfyUI process with our pack linked into its custom_nodes.
+
+    packages: folders that come first on its path; environment: further variables of it.
+    """
 
     def __init__(
         self,
@@ -71,12 +75,15 @@ class ComfyServer:
         pack: Path | None = REPO,
         pack_name: str = PACK_NAME,
         arguments: Sequence[str] = (),
+        packages: Sequence[Path] = (),
+        environment: Mapping[str, str] | None = None,
         start_timeout: float = 180.0,
     ) -> None:
         self.comfyui = comfyui
         self.pack = pack
         self.pack_name = pack_name
         self.arguments = list(arguments)
+        self.packages, self.environment = list(packages), dict(environment or {})
         self.start_timeout = start_timeout
         self.base = Path(tempfile.mkdtemp(prefix="audiox-comfyui-"))
         self.port = 0
@@ -135,7 +142,7 @@ class ComfyServer:
             self._process = subprocess.Popen(
                 command,
                 cwd=self.comfyui,
-                env=comfyui_environment(),
+                env=comfyui_environment(self.packages) | self.environment,
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=subprocess.STDOUT,
@@ -224,7 +231,7 @@ class ComfyServer:
         """Ask ComfyUI to stop the running prompt."""
         self.post("/interrupt", {})
 
-    def free(self, timeout: float = 15.0) -> None:
+    def free(self, timeout: float = 60.0) -> None:
         """The unload button: drop all models and cached outputs, then wait until the worker has done it."""
         # ComfyUI sets the two flags one after the other, and its worker may look between them.
         for flag in ("unload_models", "free_memory"):
@@ -232,13 +239,13 @@ class ComfyServer:
             self.wait_idle(timeout)
             time.sleep(2)  # the worker looks at them when idle, every second where the machine is free
 
-    def wait_idle(self, timeout: float = 15.0) -> float:
-        """Seconds until the queue was empty; TimeoutError after `timeout`."""
+    def wait_idle(self, timeout: float = 60.0) -> None:
+        """Return when the queue is empty; TimeoutError after `timeout`."""
         start = time.monotonic()
         while True:
             queue = self.get("/queue")
             if not queue["queue_running"] and not queue["queue_pending"]:
-                return time.monotonic() - start
+                return
             if time.monotonic() - start > timeout:
                 raise TimeoutError(f"queue still busy after {timeout:.0f} s: {str(queue)[:500]}")
             time.sleep(0.05)

@@ -33,6 +33,13 @@ def test_every_node_can_be_added(page: ComfyPage, info: dict[str, Any]) -> None:
 
 
 @pytest.mark.parametrize("path", shipped.PATHS, ids=lambda path: path.stem)
+def test_a_workflow_can_be_read_at_one_look(page: ComfyPage, path: Path) -> None:
+    page.resize(1600, 1000)  # a small notebook's screen
+    page.load(shipped.read(path))
+    assert page.fitted_scale() >= 0.7
+
+
+@pytest.mark.parametrize("path", shipped.PATHS, ids=lambda path: path.stem)
 def test_workflow_loads(page: ComfyPage, info: dict[str, Any], path: Path) -> None:
     workflow = shipped.read(path)
     page.errors.clear()

@@ -1,8 +1,7 @@
-"""Stopping a prompt in the middle of its work: the queue is free within seconds, and the next prompt runs."""
+"""Stopping a prompt in the middle of its work: the work isn't done to its end, and the next prompt runs."""
 
 from __future__ import annotations
 
-import time
 from typing import Any
 
 import pytest
@@ -11,11 +10,9 @@ from tests.comfyui.graphs import Graph, demo_checkpoint, text_to_audio
 from tests.comfyui.media_files import make_video
 from tests.comfyui.server import ComfyServer, Prompt
 
-PROMPTLY = 5.0  # seconds from the request to the prompt's end, on a busy two-core machine
 
-
-def interrupt_in(comfy: ComfyServer, prompt: Prompt, node_id: str, *, progress: int) -> float:
-    """Seconds from the interruption, sent after `progress` messages of a node, to the free queue."""
+def interrupt_in(comfy: ComfyServer, prompt: Prompt, node_id: str, *, progress: int) -> None:
+    """Interrupts a prompt after `progress` messages of a node, which then ends before its work does."""
     since = comfy.events.mark()
     prompt_id = comfy.queue(prompt)
     seen = []
@@ -29,15 +26,13 @@ def interrupt_in(comfy: ComfyServer, prompt: Prompt, node_id: str, *, progress: 
         return len(seen) > progress
 
     comfy.wait_for(is_deep_in_the_node, 120, since=since, what=f"progress of node {node_id}")
-    start = time.monotonic()
     comfy.interrupt()
     result = comfy.follow(prompt_id, timeout=60)
     comfy.wait_idle()
-    seconds = time.monotonic() - start
     assert result.status == "execution_interrupted", result.error
     assert result.error is not None
     assert result.error["node_id"] == node_id
-    return seconds
+    assert seen[-1].data["value"] < seen[-1].data["max"]
 
 
 def run_short_prompt(comfy: ComfyServer, info: dict[str, Any], seed: int) -> None:
@@ -47,7 +42,7 @@ def run_short_prompt(comfy: ComfyServer, info: dict[str, Any], seed: int) -> Non
 
 def test_in_the_middle_of_sampling(comfy: ComfyServer, info: dict[str, Any]) -> None:
     graph, ids = text_to_audio(info, seed=21, steps=1000)
-    assert interrupt_in(comfy, graph.prompt, ids["sample"], progress=3) < PROMPTLY
+    interrupt_in(comfy, graph.prompt, ids["sample"], progress=3)
     run_short_prompt(comfy, info, seed=22)
 
 
@@ -67,7 +62,7 @@ def test_in_the_middle_of_the_hosts_sampler(comfy: ComfyServer, info: dict[str, 
         scheduler="exponential",
     )
     graph.add("SaveAudio", audio=(graph.add("AudioXDecode", vae=(load, 2), latent=(sample, 0)), 0))
-    assert interrupt_in(comfy, graph.prompt, sample, progress=3) < PROMPTLY
+    interrupt_in(comfy, graph.prompt, sample, progress=3)
     run_short_prompt(comfy, info, seed=23)
 
 
@@ -81,7 +76,7 @@ def test_in_the_middle_of_encoding(comfy: ComfyServer) -> None:
     latent = graph.add("AudioXEmptyLatent")
     sample = graph.add("AudioXSampler", model=(load, 0), positive=(encode, 0), latent=(latent, 0), steps=4)
     graph.add("SaveAudio", audio=(graph.add("AudioXDecode", vae=(load, 2), latent=(sample, 0)), 0))
-    assert interrupt_in(comfy, graph.prompt, encode, progress=1) < PROMPTLY
+    interrupt_in(comfy, graph.prompt, encode, progress=1)
     run_short_prompt(comfy, info, seed=24)
 
 

@@ -147,4 +147,8 @@ def test_importing_the_pack_costs_nothing(comfyui: Path, tmp_path: Path, name: s
     assert report["printed"] == ""
     assert [line for line in report["logged"] if str(REPO) in line or str(pack) in line] == []
     assert not LATE & set(report["modules"]), report["modules"]
+    # What nodes describe themselves with, but no network: those come with the first model.
+    rooms = {name.partition(".")[0] for name in report["ours"]}
+    assert not [name for name in report["ours"] if name.startswith("networks.")], report["ours"]
+    assert rooms >= {"errors", "models"}, rooms
     assert report["flags"] == {}

@@ -27,6 +27,12 @@ def test_there_are_workflows() -> None:
 
 
 @pytest.mark.parametrize("path", shipped.PATHS, ids=lambda path: path.stem)
+def test_no_node_is_deprecated(comfy: ComfyServer, path: Path) -> None:
+    info, kinds = comfy.object_info(), {node["type"] for node in shipped.read(path)["nodes"]}
+    assert [kind for kind in sorted(kinds) if info.get(kind, {}).get("deprecated")] == []
+
+
+@pytest.mark.parametrize("path", shipped.PATHS, ids=lambda path: path.stem)
 def test_workflow_runs_and_its_files_are_right(comfy: ComfyServer, path: Path) -> None:
     prompt = shipped.quick_prompt(comfy, shipped.read(path))
     result = comfy.run(prompt, timeout=400).check()

@@ -50,6 +50,11 @@ def ours(workflow: dict[str, Any]) -> Iterator[dict[str, Any]]:
     return (node for node in workflow["nodes"] if node["type"].startswith("AudioX"))
 
 
+def group_of_node(workflow: dict[str, Any], node: dict[str, Any]) -> Box:
+    (found,) = (box for group in workflow["groups"] if inside(node_box(node), box := group_box(group)))
+    return found
+
+
 def note(workflow: dict[str, Any]) -> dict[str, Any]:
     (found,) = (node for node in workflow["nodes"] if node["type"] == "MarkdownNote")
     return found
@@ -167,6 +172,28 @@ def test_the_note_names_the_files_to_choose(workflow: dict[str, Any]) -> None:
         assert (f"*{loader}*" in text) == (loader.replace(" ", "") in kinds)
 
 
+def test_what_opens_in_red_says_so_beside_it(workflow: dict[str, Any]) -> None:
+    """ComfyUI marks loaders of files that it doesn't have; example.png is its own."""
+    loaders = [node for node in workflow["nodes"] if node["type"] in ("LoadAudio", "LoadVideo")]
+    hints = [node for node in workflow["nodes"] if node["type"] == "Note"]
+    assert len(hints) == len(loaders)
+    for loader, hint in zip(loaders, hints, strict=True):
+        assert group_of_node(workflow, loader) == group_of_node(workflow, hint)
+        (text,) = hint["widgets_values"]
+        assert loader["widgets_values"][0] in text
+        assert "marked in red" in text
+
+
+def test_both_names_of_the_text_encoder_are_told() -> None:
+    """Its file is called one way by those who share it and another way by Stable Audio's users."""
+    content = json.loads((ROOT / "workflows/host_text_encoder.json").read_text(encoding="utf-8"))
+    (loader,) = (node for node in content["nodes"] if node["type"] == "CLIPLoader")
+    names = {"t5-base.safetensors", "t5_base.safetensors"}
+    assert loader["widgets_values"][0] in names
+    for text in (note(content)["widgets_values"][0], (ROOT / "README.md").read_text(encoding="utf-8")):
+        assert [name for name in sorted(names) if name not in text] == []
+
+
 def test_nothing_overlaps(workflow: dict[str, Any]) -> None:
     boxes = {f"{node['id']} {node['type']}": node_box(node) for node in workflow["nodes"]}
     assert [(a, b) for a, b in combinations(boxes, 2) if overlap(boxes[a], boxes[b])] == []
@@ -184,12 +211,17 @@ def test_every_node_is_in_a_group(workflow: dict[str, Any]) -> None:
         assert any(inside(node_box(node), box) for node in workflow["nodes"])
 
 
-def test_it_reads_from_left_to_right(workflow: dict[str, Any]) -> None:
+def test_it_reads_as_a_page_does(workflow: dict[str, Any]) -> None:
+    """From left to right, downwards in a column, or on from a group to one that lies lower."""
     nodes = {node["id"]: node for node in workflow["nodes"]}
+    groups = [group_box(group) for group in workflow["groups"]]
+    group_of = {id: next((g for g in groups if inside(node_box(node), g)), None) for id, node in nodes.items()}
     for _, source, _, target, *_ in workflow["links"]:
         left, right = nodes[source], nodes[target]
         stacked = left["pos"][0] == right["pos"][0] and left["pos"][1] < right["pos"][1]
-        assert left["pos"][0] < right["pos"][0] or stacked, f"{left['type']} to {right['type']}"
+        above, below = group_of[source], group_of[target]
+        next_row = above is not None and below is not None and above[3] < below[1]
+        assert left["pos"][0] < right["pos"][0] or stacked or next_row, f"{left['type']} to {right['type']}"
 
 
 def test_it_tells_where_its_nodes_come_from(workflow: dict[str, Any]) -> None:

@@ -164,13 +164,15 @@ def check_loading_says_what_is_wrong() -> None:
     import nodes
 
     load = nodes.NODE_CLASS_MAPPINGS["AudioXLoad"]
-    assert load.validate_inputs(checkpoint=DEMO, text_encoder="auto") is True
-    assert load.validate_inputs(checkpoint="AudioX", text_encoder="auto") is True
-    text = load.validate_inputs(checkpoint="demu", text_encoder="auto")
+    assert load.validate_inputs(checkpoint=DEMO) is True
+    assert load.validate_inputs(checkpoint="AudioX") is True
+    text = load.validate_inputs(checkpoint="demu")
     assert text.startswith("AudioX Load: checkpoint 'demu' is not")
     assert DEMO in text
-    text = load.validate_inputs(checkpoint=DEMO, text_encoder="t5.safetensors")
-    assert text.startswith("AudioX Load: text encoder 't5.safetensors' is not")
+    given = {"precision": "fp32", "offload": "auto", "max_vram_gb": 0.0}
+    error = module("audiox_core.errors").InputError
+    missing = {"checkpoint": DEMO, "text_encoder": "t5.safetensors", **given}
+    raises(error, "AudioX Load: text encoder 't5.safetensors' is not", lambda: node("AudioXLoad")(**missing))
     assert "the sound is noise" in demo()[3]
     assert "precision" in demo()[3]
 
@@ -180,7 +182,7 @@ def check_links_are_checked_when_they_are_known() -> None:
     import nodes
 
     load = nodes.NODE_CLASS_MAPPINGS["AudioXLoad"]
-    assert load.validate_inputs(checkpoint=None, text_encoder=None) is True
+    assert load.validate_inputs(checkpoint=None) is True
     assert load.fingerprint_inputs(checkpoint=None, text_encoder=None) == []
 
 
@@ -203,7 +205,7 @@ def check_checkpoints_in_the_model_folders() -> None:
     assert os.path.join("Mini", "model.safetensors") in options
     given = {"precision": "fp32", "offload": "auto", "max_vram_gb": 0.0}
     for name in ("Mini/model.safetensors", "Mini\\model.safetensors"):
-        assert load.validate_inputs(checkpoint=name, text_encoder="auto") is True
+        assert load.validate_inputs(checkpoint=name) is True
     model, encoders, _, text = node("AudioXLoad")(checkpoint=name, text_encoder="auto", **given)
     near(sample(model=model), sample())
     assert text.startswith("Mini") or text.startswith("model")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from pathlib import Path
 
 from pack import clip, demo, module, near, node, pictures, raises
 
@@ -81,6 +82,88 @@ def check_soundtrack_of_a_trimmed_video() -> None:
     assert abs(float(parts.images[0].mean()) * 255 - 50) < 4, float(parts.images[0].mean()) * 255
 
 
+def check_soundtrack_of_a_cut_that_cannot_be_copied() -> None:
+    """VP8 lies in .webm, which cannot hide the pictures between a keyframe and the cut: they are encoded."""
+    import av
+    import numpy as np
+    import torch
+    from comfy_api.latest import InputImpl
+
+    path = clip().with_name("cut.webm")
+    with av.open(str(path), "w") as out:
+        stream = out.add_stream("libvpx", rate=10, options={"g": "100", "crf": "4", "b": "2M"})
+        stream.width = stream.height = 64
+        stream.pix_fmt = "yuv420p"
+        for i in range(40):
+            frame = av.VideoFrame.from_ndarray(np.full((64, 64, 3), 20 + 4 * i, np.uint8), format="rgb24")
+            out.mux(stream.encode(frame))
+        out.mux(stream.encode(None))
+    whole = InputImpl.VideoFromFile(str(path))
+    sound = {"waveform": torch.rand(1, 2, 3 * 44100) - 0.5, "sample_rate": 44100}
+    given = {"audio": sound, "mode": "replace", "offset": 0.0, "gain": 1.0}
+    (out,) = node("AudioXSetSoundtrack")(video=whole, **given)
+    assert pictures(out.get_stream_source()) == pictures(str(path))
+    if not hasattr(whole, "as_trimmed"):
+        return
+    (out,) = node("AudioXSetSoundtrack")(video=whole.as_trimmed(1.5, 2.0), **given)
+    parts = out.get_components()
+    assert len(parts.images) == 20
+    assert abs(float(parts.images[0].mean()) * 255 - 80) < 6, float(parts.images[0].mean()) * 255
+
+
+def check_soundtracks_leave_no_files_behind() -> None:
+    """The file of a VIDEO goes with the last VIDEO that was made of it."""
+    import gc
+
+    import folder_paths
+    import torch
+    from comfy_api.latest import InputImpl
+
+    def kept() -> set[Path]:
+        gc.collect()
+        return set(Path(folder_paths.get_temp_directory()).glob("audiox_*"))
+
+    before, out = kept(), None
+    video = InputImpl.VideoFromFile(str(clip()))
+    for seed in range(3):
+        sound = {"waveform": torch.full((1, 2, 44100), 0.1 * seed), "sample_rate": 44100}
+        (out,) = node("AudioXSetSoundtrack")(video=video, audio=sound, mode="replace", offset=0.0, gain=1.0)
+        assert len(kept() - before) == 1
+    part = out.as_trimmed(0.5, 1.0) if hasattr(out, "as_trimmed") else out
+    out = None
+    assert part is not None
+    assert part.get_components().images.shape[0] >= 10
+    part = None
+    assert kept() == before
+
+
+def check_soundtracks_tell_how_far_they_are() -> None:
+    import comfy.model_management as mm
+    import comfy.utils
+    import torch
+    from comfy_api.latest import InputImpl
+
+    told: list[tuple[int, int]] = []
+    previous = comfy.utils.PROGRESS_BAR_HOOK
+    comfy.utils.set_progress_bar_global_hook(lambda value, total, preview, **_: told.append((value, total)))
+    video = InputImpl.VideoFromFile(str(clip()))
+    given = {"audio": {"waveform": torch.zeros(1, 2, 44100), "sample_rate": 44100}, "mode": "mix", "offset": 0.0}
+    try:
+        node("AudioXSetSoundtrack")(video=video, gain=1.0, **given)
+        mm.interrupt_current_processing(True)
+        try:
+            node("AudioXSetSoundtrack")(video=video, gain=1.0, **given)
+        except mm.InterruptProcessingException:
+            pass
+        else:
+            raise AssertionError("not interrupted")
+    finally:
+        mm.interrupt_current_processing(False)
+        comfy.utils.set_progress_bar_global_hook(previous)
+    assert len(told) >= 2
+    assert told[-1][0] == told[-1][1]
+
+
 def check_spectrogram() -> None:
     import torch
 
@@ -89,3 +172,30 @@ def check_spectrogram() -> None:
     assert image.shape == (2, 100, 200, 3)
     assert image.dtype == torch.float32
     assert 0.0 <= float(image.min()) < float(image.max()) <= 1.0
+
+
+def check_a_sound_that_is_none_is_named_as_such() -> None:
+    """NaN and no samples at all are the sound's own fault: nothing else is to be changed."""
+    import torch
+    from comfy_api.latest import InputImpl
+
+    video = InputImpl.VideoFromFile(str(clip()))
+    takers = {
+        "AudioXEncodeAudio": {"encoders": demo()[1], "start": 0.0, "seconds": 10.0},
+        "AudioXSetSoundtrack": {"video": video, "mode": "replace", "offset": 0.0, "gain": 1.0},
+        "AudioXSpectrogram": {"width": 100, "height": 100},
+    }
+    for waveform, words in (
+        (torch.full((1, 2, 4410), float("nan")), "8820 of 8820 samples are NaN or infinite. Give finite samples"),
+        (torch.zeros(1, 2, 0), "the sound is empty. Give"),
+    ):
+        for name, given in takers.items():
+            try:
+                node(name)(audio={"waveform": waveform, "sample_rate": 44100}, **given)
+            except Exception as error:
+                text, kind = str(error), type(error)
+            else:
+                raise AssertionError(f"{name} takes it")
+            assert words in text, text
+            assert text.count("AudioX ") == 1 and text.startswith("AudioX "), text
+            assert (kind.__module__, kind.__name__) == ("builtins", "AudioXError")  # the host shows both
