@@ -54,9 +54,19 @@ def checkpoint_path(name: str) -> Path | None:
     return _find(name, CHECKPOINT_FOLDERS, checkpoints())
 
 
+class FileName(str):
+    """A choice that equals itself with either kind of slash: ComfyUI looks for what a graph from another system says."""
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, str) and self.replace("\\", "/") == other.replace("\\", "/")
+
+    def __hash__(self) -> int:
+        return hash(self.replace("\\", "/"))
+
+
 def text_encoders() -> list[str]:
     """Names of the files in models/text_encoders."""
-    return list(folder_paths.get_filename_list("text_encoders"))
+    return list(map(FileName, folder_paths.get_filename_list("text_encoders")))
 
 
 def text_encoder_path(name: str) -> Path | None:

@@ -199,6 +199,8 @@ def check_checkpoints_in_the_model_folders() -> None:
     texts = Path(folder_paths.get_folder_paths("text_encoders")[0])
     words = {key.removeprefix("t5."): t for key, t in weights.items() if key.startswith("t5.")}
     write(words, texts / "mini.safetensors")
+    (texts / "of mine").mkdir()
+    os.link(texts / "mini.safetensors", texts / "of mine" / "mini.safetensors")
     load = nodes.NODE_CLASS_MAPPINGS["AudioXLoad"]
     options = next(entry for entry in load.define_schema().inputs if entry.id == "checkpoint").options
     assert DEMO in options
@@ -206,6 +208,10 @@ def check_checkpoints_in_the_model_folders() -> None:
     given = {"precision": "fp32", "offload": "auto", "max_vram_gb": 0.0}
     for name in ("Mini/model.safetensors", "Mini\\model.safetensors"):
         assert load.validate_inputs(checkpoint=name) is True
+    choices = next(entry for entry in load.define_schema().inputs if entry.id == "text_encoder").options
+    for named_so in ("of mine/mini.safetensors", "of mine\\mini.safetensors"):
+        assert named_so in choices and f"not {named_so}" not in choices
+        assert node("AudioXLoad")(checkpoint=DEMO, text_encoder=named_so, **given)
     model, encoders, _, text = node("AudioXLoad")(checkpoint=name, text_encoder="auto", **given)
     near(sample(model=model), sample())
     assert text.startswith("Mini") or text.startswith("model")
