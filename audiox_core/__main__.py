@@ -24,6 +24,7 @@ TASKS = """examples
   text and video    generate --video clip.mp4 --text "footsteps on gravel" -o clip_with_sound.mp4
   image to audio    generate --image beach.jpg -o beach.wav
   audio prompt      generate --audio example.wav --text "the same, slower" -o variation.wav
+  its whole length  generate --video long.mp4 --seconds 0 -o long_with_sound.mp4
   no download       generate --model demo --text "anything" -o noise.wav
 """
 
@@ -61,13 +62,19 @@ def parser() -> argparse.ArgumentParser:
     what = make.add_argument_group("what the sound follows (one or several)")
     what.add_argument("--text", help="a prompt; words past 128 tokens are not read")
     what.add_argument("--negative-text", help="what the sound should be unlike")
-    what.add_argument("--video", metavar="FILE", help="ten seconds of it are seen")
+    what.add_argument("--video", metavar="FILE", help="seen ten seconds at a time")
     what.add_argument("--image", metavar="FILE", help="seen as a still video")
     what.add_argument("--audio", metavar="FILE", help="ten seconds of it are heard as an example")
     what.add_argument("--start", type=float, default=0.0, help="where the video begins, in seconds")
     what.add_argument("--audio-start", type=float, default=0.0, help="where the audio prompt begins, in seconds")
     how = make.add_argument_group("how it is made (defaults: the model's released recipe)")
-    how.add_argument("--seconds", type=float, help="length of the sound (default 10.0)")
+    how.add_argument("--seconds", type=float, help="length of the sound; 0: as long as the video (default 10.0)")
+    how.add_argument(
+        "--kept",
+        type=float,
+        metavar="SECONDS",
+        help="what each window of a longer sound keeps of the one before it and carries on (default half a window)",
+    )
     how.add_argument("--steps", type=int, help="sampling steps")
     how.add_argument("--cfg", type=float, help="guidance; 1 is off")
     how.add_argument("--rescale", type=float, default=0.0, help="guidance rescale, 0 to 1 (default %(default)s)")
@@ -145,7 +152,7 @@ def _place(args: argparse.Namespace) -> dict[str, Any]:
 def _settings(args: argparse.Namespace) -> dict[str, Any]:
     """The settings of a generation, by their names in Settings."""
     same = ["text", "video", "audio", "image", "negative_text", "seconds", "steps", "seed", "sampler", "sigma_min"]
-    same += ["sigma_max", "rho", "rescale", "start", "audio_start", "prompt_hidden"]
+    same += ["sigma_max", "rho", "rescale", "start", "audio_start", "prompt_hidden", "kept"]
     return {name: getattr(args, name) for name in same} | {"guidance": args.cfg, "normalize": not args.no_normalize}
 
 
@@ -178,7 +185,7 @@ def generate(args: argparse.Namespace) -> None:
     if to_video:
         rest = uncovered(args.video, heard, start=args.start, mix=args.mix)
         if rest is not None:
-            log.warning("%s", rest)
+            log.warning("%s%s", rest, "" if args.seconds else " --seconds 0 makes it as long as the video.")
         heard = min(heard, float(check_soundtrack(args.video, target)) - args.start)
 
     from .pipeline import load_pipeline

@@ -40,6 +40,7 @@ class Conditioner:
             learned = opened.learned_nothing(part)
             if learned is not None:
                 self._nothing[part.name] = learned
+        self._learned = frozenset(self._nothing)  # whatever chance says
 
     def draw(self, generator: torch.Generator, hidden: float | None = None) -> dict[str, Any]:
         """The chance of every conditioner for one generation, in the config's order, whether or not it has an input.
@@ -78,7 +79,7 @@ class Conditioner:
 
     def nothing(self, modality: str, drawn: Any = None) -> Tensor:
         """Tokens (1, M, D) for an absent input: learned ones, or those of an empty prompt, black or silence."""
-        if modality in self._nothing:
+        if modality in self._nothing and (drawn is None or modality in self._learned):
             return self._nothing[modality]
         reads = self.model.condition(modality).reads
         if isinstance(reads, Words):

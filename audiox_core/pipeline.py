@@ -21,8 +21,9 @@ from .memory.plan import Plan, check_options, make_plan
 from .memory.report import report
 from .memory.residence import Residence, Step
 from .models.parts import Hearing, Model, Sight, Words
-from .sampling import generator_from, sample
+from .sampling import generator_from
 from .sampling.guidance import GuidedVelocity
+from .sampling.in_turn import InTurn
 from .settings import MEDIA_FILES, Settings, check_sources
 from .weights.download import OnDownload
 from .weights.hub import check_place
@@ -76,41 +77,56 @@ class Pipeline:
         video (from start seconds on) and image are files; image counts as a still video. audio is a file (from
         audio_start seconds on) or a stereo waveform (2, N) at the model's rate, ten seconds of which are heard as an
         example. Other settings: seconds, steps, guidance, seed, negative_text, sampler, sigma_min, sigma_max, rho,
-        rescale, start, audio_start, normalize and prompt_hidden, as in Settings; what is left out is the model's own.
-        on_step(done, total) is called after each step; what it raises ends the run. progress shows bars.
+        rescale, start, audio_start, normalize, prompt_hidden and kept, as in Settings; what is left out is the model's
+        own. A sound longer than the model's window is made window by window. on_step(done, total) is called after each
+        step of each window; what it raises ends the run. progress shows bars.
         Raises InputError for arguments out of range, MediaError for unreadable files, OutOfMemory.
         """
         given = Settings.named(text=text, video=video, audio=audio, **settings).resolved(self.model)
         check_sources(given)
         for doubt in given.doubts(self.model):
             log.warning("%s", doubt)
-        draws = self.draw(given.seed, hidden=given.prompt_hidden)
-        positive = self.encode(given, draws.conditions, progress=progress)
+        latents = max(self.timing.latents, self.timing.to_latents(given.seconds))  # type: ignore[arg-type]
+        draws = self.draw(given.seed, latents, hidden=given.prompt_hidden)
+        positive = self.encode(given, draws.conditions, self.windows(latents, given), progress=progress)
         negative = None
         if given.negative_text is not None:
             # The same draws: guidance multiplies whatever differs between the two.
             negative = self.encode(Settings(text=given.negative_text), draws.conditions, progress=progress)
-        latents = self.sample(positive, negative, draws, given, on_step=on_step, progress=progress)
-        return self.finish(self.decode(latents, progress=progress), given)
+        made = self.sample(positive, negative, draws, given, on_step=on_step, progress=progress)
+        return self.finish(self.decode(made, progress=progress), given)
+
+    def windows(self, latents: int, settings: Settings) -> tuple[int, ...]:
+        """Where the windows of a sound of so many latents start; one for a sound that isn't longer than a window."""
+        kept = None if settings.kept is None else self.timing.nearest_latents(settings.kept)
+        return self.timing.windows(latents, kept)
 
     def draw(self, seed: int, latents: int | None = None, *, hidden: float | None = None) -> Draws:
         """What chance decides in a generation of so many latents (None: the model's window).
 
         hidden is the share of a prompt to be hidden, None the model's own. Raises InputError for a length that the
-        model doesn't make.
+        model doesn't make: some make no less than their window.
         """
         latents = latents or self.timing.latents
-        if self.model.length not in (None, latents):
+        if self.model.length is not None and latents < self.model.length:
             raise InputError(f"latents: this model makes exactly {self.model.length}, not {latents}. Cut its sound.")
         generator = generator_from(seed)
         noise = torch.randn(1, self.model.channels, latents, generator=generator)
         return Draws(noise, self.conditioner.draw(generator, hidden), generator)
 
     def encode(
-        self, given: Settings, drawn: Mapping[str, Any] | None = None, *, progress: bool = False
+        self,
+        given: Settings,
+        drawn: Mapping[str, Any] | None = None,
+        windows: Sequence[int] = (0,),
+        *,
+        progress: bool = False,
     ) -> dict[str, Tensor]:
-        """Condition tokens (1, 1, M, D) by modality; what is absent takes what stands for nothing."""
-        from .media.prompts import hear, look
+        """Condition tokens (1, W, M, D) by modality; what is absent takes what stands for nothing.
+
+        windows are the latents at which they start: of a video, each sees its own stretch. W is 1 for everything else.
+        """
+        from .media.prompts import hear, look_in_turn
 
         drawn, conditioner, model = drawn or {}, self.conditioner, self.model
         found: dict[str, Tensor | None] = {}
@@ -121,8 +137,12 @@ class Pipeline:
             if picture is not None:
                 modality = model.reader(Sight)
                 reads: Any = model.condition(modality).reads
-                seen = look(reads, picture, start=given.start)
-                found[modality] = conditioner.encode(modality, seen.frames, drawn.get(modality), bar)
+                starts = [self.timing.to_seconds(window) for window in windows[: 1 if given.video is None else None]]
+                views = [
+                    conditioner.encode(modality, seen.frames, drawn.get(modality), bar)
+                    for seen in look_in_turn(reads, picture, [given.start + start for start in starts])
+                ]
+                found[modality] = torch.stack(views, dim=1)
             if given.audio is not None:
                 modality = model.reader(Hearing)
                 reads = model.condition(modality).reads
@@ -140,45 +160,47 @@ class Pipeline:
         on_step: OnStep | None = None,
         progress: bool = False,
     ) -> Tensor:
-        """Latents (1, C, L), float32 on the CPU, from condition tokens by modality and resolved settings."""
-        state, steps = draws.generator.get_state(), settings.steps or self.model.recipe.steps
+        """Latents (1, C, L), float32 on the CPU, from condition tokens by modality and resolved settings.
+
+        More latents than a window are made window by window: each keeps the last latents of the one before it.
+        """
+        steps, latents = settings.steps or self.model.recipe.steps, draws.noise.shape[-1]
+        starts, length = self.windows(latents, settings), min(self.timing.latents, latents)
         schedule: Any = {name: getattr(settings, name) for name in ("sigma_min", "sigma_max", "rho", "sampler")}
+        # A second attempt after running out of memory goes on with the window that failed, and draws the same.
+        in_turn = InTurn(draws.noise, starts, length, draws.generator)
 
         def attempt(network: Any, step: Step) -> Tensor:
-            draws.generator.set_state(state)  # a second attempt after running out of memory draws the same
-            with _bar("sample", progress) as bar:
-
-                def callback(info: dict[str, Any]) -> None:
-                    for tell in (bar, on_step):
-                        if tell is not None:
-                            tell(round(info["done"] * steps), steps)
-
-                velocity = GuidedVelocity(
+            def velocity(number: int) -> GuidedVelocity:
+                return GuidedVelocity(
                     network,
-                    {name: tokens.to(step.device) for name, tokens in positive.items()},
-                    None if negative is None else {name: t.to(step.device) for name, t in negative.items()},
+                    _window(positive, number, step.device),
+                    None if negative is None else _window(negative, number, step.device),
                     scale=settings.guidance,  # type: ignore[arg-type]
                     rescale=settings.rescale,
                 )
-                return sample(
-                    velocity,
-                    draws.noise.to(step.device),
-                    objective=self.model.recipe.objective,
-                    steps=steps,
-                    generator=draws.generator,
-                    callback=callback,
-                    **schedule,
-                ).cpu()
 
-        latents: Tensor = self.residence.run(self.model.backbone.name, attempt)
-        return latents
+            with _bar("sample", progress) as bar:
+
+                def told(done: float, number: int) -> None:
+                    for tell in (bar, on_step):
+                        if tell is not None:
+                            tell(round((number + done) * steps), steps * len(starts))
+
+                objective = self.model.recipe.objective
+                return in_turn(velocity, device=step.device, on_step=told, objective=objective, steps=steps, **schedule)
+
+        made: Tensor = self.residence.run(self.model.backbone.name, attempt)
+        return made
 
     def decode(self, latents: Tensor, *, progress: bool = False) -> Tensor:
         """Latents (B, C, L) -> waveform (B, 2, 2048 L), float32 on the CPU, unbounded."""
         with _bar("decode", progress) as bar:
 
             def work(network: Any, step: Step) -> Tensor:
-                return network.decode(latents, tile=step.tile, on_tile=bar, device=step.device)
+                # The plan is for a window: what is longer is never decoded at once.
+                tile = step.tile or (self.timing.latents if latents.shape[-1] > self.timing.latents else None)
+                return network.decode(latents, tile=tile, on_tile=bar, device=step.device)
 
             return self.residence.run(self.model.autoencoder.name, work).float().cpu()
 
@@ -195,6 +217,11 @@ class Pipeline:
         sources = [getattr(settings, name) for name in MEDIA_FILES]
         files = tuple(source for source in sources if isinstance(source, str | os.PathLike))
         return Sound(normalize_peak(sound) if settings.normalize else sound, self.timing.sample_rate, files)
+
+
+def _window(tokens: Mapping[str, Tensor], number: int, device: torch.device) -> dict[str, Tensor]:
+    """The tokens (B, 1, M, D) of one window, on a device; those that are the same in all windows have only one."""
+    return {name: (t if t.shape[1] == 1 else t[:, number : number + 1]).to(device) for name, t in tokens.items()}
 
 
 def load_pipeline(

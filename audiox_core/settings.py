@@ -39,10 +39,12 @@ class Settings:
     """What the sound follows and how it is made. None means the model's own, or that nothing is given.
 
     text and negative_text are prompts; video and image files; audio a file or a waveform (2, N) at the model's rate.
-    seconds is the sound's length, start and audio_start where video and audio begin. seed, 0 to 2**63 - 1, chooses
-    among 2**32 noises; those below 2**32 all differ. guidance 1 switches guidance off, rescale is in 0..1, normalize
-    brings the peak to 1. prompt_hidden is the share of the audio prompt that is hidden at random, 0 for none: models
-    that were trained so also do it when they generate.
+    seconds is the sound's length, up to an hour, 0 for the rest of the video; start and audio_start are where video and
+    audio begin. A sound longer than the model's window is made window by window: each sees its own stretch of the
+    video, and keeps and carries on the last `kept` seconds of the one before, half a window unless given. seed, 0 to
+    2**63 - 1, chooses among 2**32 noises; those below 2**32 all differ. guidance 1 switches it off, rescale is in 0..1,
+    normalize brings the peak to 1. prompt_hidden is the share of the audio prompt that is hidden at random, 0 for none:
+    models that were trained so also do it when they generate.
     """
 
     text: str | None = None
@@ -63,6 +65,7 @@ class Settings:
     audio_start: float = 0.0
     normalize: bool = True
     prompt_hidden: float | None = None
+    kept: float | None = None
 
     @classmethod
     def named(cls, **given: Any) -> Settings:
@@ -86,6 +89,10 @@ class Settings:
         if filled.seconds is None:
             filled = replace(filled, seconds=min(float(model.timing.prompt_seconds), model.timing.max_seconds))
         filled = replace(filled, **filled._plain())
+        if filled.kept is None:  # with half a window a steady beat drifts little for what it costs
+            filled = replace(filled, kept=model.timing.to_seconds(model.timing.latents // 2))
+        if filled.seconds == 0:
+            filled = replace(filled, seconds=filled._rest_of_the_video())
         filled.check(model)
         return filled
 
@@ -99,13 +106,17 @@ class Settings:
                 check_text(name, prompt)
         self._check_inputs(model)
         number("seconds", self.seconds)
-        model.timing.check_seconds(self.seconds)  # type: ignore[arg-type]
+        model.timing.check_length(self.seconds)  # type: ignore[arg-type]
         if model.timing.to_samples(self.seconds) < 1:  # type: ignore[arg-type]
             raise InputError(f"seconds: {self.seconds} is less than one sample. Choose more.")
         for name in ("start", "audio_start"):
             value = number(name, getattr(self, name))
             if not 0 <= value <= 1e7:
                 raise InputError(f"{name}: {value:g} s is out of range. Give seconds from the beginning, 0 or more.")
+        shared = model.timing.nearest_latents(number("kept", self.kept))
+        if not 1 <= shared < model.timing.latents:
+            longest = model.timing.max_seconds
+            raise InputError(f"kept: {self.kept:g} s is out of range. Choose more than 0 and less than {longest:.2f}.")
         whole("seed", self.seed)
         if not 0 <= self.seed <= LARGEST_SEED:
             raise InputError(f"seed: {shown(self.seed)} is out of range; choose 0 to 2**63 - 1")
@@ -120,6 +131,21 @@ class Settings:
             raise InputError(f"prompt_hidden: {self.prompt_hidden} is out of range; choose 0 (nothing hidden) to 1")
         schedule: dict[str, Any] = {name: getattr(self, name) for name in ("steps", "sigma_min", "sigma_max", "rho")}
         find_objective(model.recipe.objective).check(sampler=self.sampler, **schedule)
+
+    def _rest_of_the_video(self) -> float:
+        """Its seconds from start on. Raises InputError without a video, or one that doesn't say how long it lasts."""
+        from .media import probe
+        from .media.reading import name_of
+
+        if self.video is None:
+            raise InputError("seconds: 0 means as long as the video, and there is none. Give seconds, or a video.")
+        self._check_files()
+        info, start = probe(self.video), number("start", self.start)
+        if info.duration is None or info.is_image:
+            raise InputError(f"seconds: {name_of(self.video)} doesn't say how long it lasts. Give the seconds.")
+        if start >= info.duration:
+            raise InputError(f"start is {start:g} s, the video lasts {info.duration:.2f} s. Choose an earlier start.")
+        return float(info.duration) - start
 
     def _plain(self) -> dict[str, Any]:
         """The settings that are numbers of another library (numpy's), as Python's own."""
@@ -150,6 +176,11 @@ class Settings:
         for name, kind in READ_AS.items():
             if getattr(self, name) is not None and kind not in reads:
                 raise InputError(f"{name}: this model does not follow it. Leave {name} out.")
+        self._check_files()
+        check_sound("audio", self.audio)
+
+    def _check_files(self) -> None:
+        given = {name: getattr(self, name) for name in MEDIA_FILES}
         for name in MEDIA_FILES:
             if isinstance(given[name], str | os.PathLike):
                 check_file(name, given[name])
@@ -157,7 +188,6 @@ class Settings:
             value = given[name]
             if value is not None and not isinstance(value, str | os.PathLike) and not hasattr(value, "read"):
                 raise InputError(f"{name}: expected a file, got {type(value).__name__}. Give its path.")
-        check_sound("audio", self.audio)
 
 
 def number(name: str, value: Any) -> float:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import os
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from typing import Any
@@ -18,6 +19,9 @@ from .frames import Progress, frame_sets_from_images, read_frame_sets
 from .probing import probe
 from .reading import Source
 from .resampling import resample
+
+# Seconds before the end of a video at which its last picture is shown.
+INSTANT = 1e-3
 
 
 @dataclass(frozen=True)
@@ -64,6 +68,16 @@ def look(
         on_frame=on_frame,
     )
     return Seen([f[None] for f in frames], shown)
+
+
+def look_in_turn(reads: Sight, source: Source, starts: Sequence[float]) -> Iterator[Seen]:
+    """look() from each start on, one after the other, so that few pictures are held. The first is in the video; what
+    begins after its end sees the last picture, as what runs past it does.
+    """
+    info = probe(source)
+    last = math.inf if info.duration is None or info.is_image else float(info.duration)
+    for start in starts:
+        yield look(reads, source, start=start if start == starts[0] else min(start, max(last - INSTANT, starts[0])))
 
 
 def look_at_images(

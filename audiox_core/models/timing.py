@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from ..errors import InputError
 
+LONGEST = 3600.0  # seconds of a sound that is made of windows
 # Of every released member: its latents' channels, and a prompt's tokens, of which hosts make null conditions.
 CHANNELS, NULL_SHAPE = 64, (1, 128, 768)
 
@@ -57,9 +58,42 @@ class Timing:
         """The number of samples nearest to a duration."""
         return round(seconds * self.sample_rate)
 
+    def to_seconds(self, latents: int) -> float:
+        """The duration of so many latents."""
+        return latents * self.downsampling_ratio / self.sample_rate
+
     def to_latents(self, seconds: float) -> int:
         """The fewest latents that cover a duration."""
         return math.ceil(self.to_samples(seconds) / self.downsampling_ratio)
+
+    def nearest_latents(self, seconds: float) -> int:
+        """The number of latents nearest to a duration."""
+        return round(seconds * self.sample_rate / self.downsampling_ratio)
+
+    def windows(self, latents: int, kept: int | None = None) -> tuple[int, ...]:
+        """Where the windows of a sound of so many latents start: all of the model's length, evenly spaced.
+
+        Neighbours share at least `kept` latents (None: half of a window), the last one ends with the sound; a sound of
+        a window or less is one. Raises InputError unless kept leaves something new in each window.
+        """
+        kept = self.latents // 2 if kept is None else kept
+        if not 1 <= kept < self.latents:
+            raise InputError(
+                f"kept: {kept} latents of {self.latents} in a window. Keep at least 1 and not all of them."
+            )
+        rest = latents - self.latents
+        if rest <= 0:
+            return (0,)
+        count = math.ceil(rest / (self.latents - kept))  # after the first
+        return tuple(i * rest // count for i in range(count + 1))
+
+    def check_length(self, seconds: float, name: str = "seconds") -> float:
+        """The duration itself, if a sound of windows can have it. Raises InputError otherwise."""
+        if not (isinstance(seconds, int | float) and math.isfinite(seconds) and 0 < seconds <= LONGEST):
+            raise InputError(
+                f"{name}: {seconds!r} is out of range. Choose more than 0 and at most {LONGEST:g} seconds."
+            )
+        return float(seconds)
 
     def check_seconds(self, seconds: float, name: str = "seconds") -> float:
         """The duration itself, if the model can make it. Raises InputError otherwise."""

@@ -15,7 +15,8 @@ import torch
 from torch import Tensor
 
 from ..errors import InputError
-from . import Callback
+from .objective import Objective
+from .steps import Callback, Model
 
 
 def build_mask(
@@ -90,6 +91,30 @@ def crop_and_paste(latents: Tensor, *, crop_from: float, paste_from: float, past
     pasted = torch.zeros_like(latents)
     pasted[..., first : first + cut.shape[-1]] = cut
     return pasted
+
+
+@dataclass(frozen=True)
+class Held:
+    """A denoiser that makes anew what the mask leaves free, and knows the rest: model(x, sigma) -> denoised.
+
+    Where the mask (broadcast to x, 0 to 1) is 0, each call sees the source noised to its own level, and the answer is
+    the source itself. noise (like x) is the run's first one, so that the kept part falls with the rest.
+    """
+
+    model: Model
+    objective: Objective
+    source: Tensor  # (1 or B, C, L)
+    mask: Tensor
+    noise: Tensor  # (B, C, L)
+
+    def __call__(self, x: Tensor, sigma: Tensor, **extra_args: Any) -> Tensor:
+        level: Any = sigma.reshape(-1, *[1] * (x.ndim - 1))
+        noised = self.objective.start(self.noise, level, self.source)
+        return self.kept(self.model(x * self.mask + noised * (1 - self.mask), sigma, **extra_args))
+
+    def kept(self, latents: Tensor) -> Tensor:
+        """The latents with the source in the place of what is kept."""
+        return latents * self.mask + self.source * (1 - self.mask)
 
 
 @dataclass(frozen=True)

@@ -16,6 +16,7 @@ from ..errors import InputError, SamplingError
 from .dpm_solver import sample_dpm_adaptive, sample_dpm_fast
 from .noise import BrownianNoise, GaussianNoise, draw_entropy
 from .objective import Objective, Velocity, find_objective
+from .regions import Held
 from .solvers import (
     sample_dmd,
     sample_dpm_2,
@@ -26,7 +27,7 @@ from .solvers import (
     sample_lms,
     sample_rectified_flow,
 )
-from .steps import Callback, NoiseSampler, Sampler
+from .steps import Callback, Model, NoiseSampler, Sampler
 
 SAMPLERS: Mapping[str, Sampler] = MappingProxyType(
     {
@@ -83,6 +84,8 @@ def sample(
     rho: float = 1.0,
     generator: torch.Generator | None = None,
     init: Tensor | None = None,
+    source: Tensor | None = None,
+    mask: Tensor | None = None,
     extra_args: Mapping[str, Any] | None = None,
     callback: Callback | None = None,
 ) -> Tensor:
@@ -91,12 +94,14 @@ def sample(
     objective says what velocity predicts; sampler is one of objective.samplers, None its default. noise (B, C, L) is
     standard normal. init (1 or B, C, L) is latents to vary, and sigma_max then says how far a variation may go: a
     rectified flow starts at (1 - t) init + t noise with t = sigma_max, v at init + sigma_max * noise.
-    For a rectified flow sigma_max above 1 means 1; sigma_min and rho are not used.
+    For a rectified flow sigma_max above 1 means 1; sigma_min and rho are not used. source (like init) is latents that
+    the answer keeps where mask, (L,) or as source or broadcast to it, is 0; where it is 1, all is made anew, fitting
+    the rest.
 
     generator (CPU) gives the noise of the samplers that add some: one integer for dpmpp-3m-sde and dpmpp-2m-sde, a
     tensor a step for k-dpmpp-2s-ancestral, and for dmd a tensor for each step but the first. callback is told of each
     step (see Callback); what it raises ends the run. Raises InputError for settings as objective.check does and for
-    init that doesn't fit, SamplingError when the result is not finite.
+    init, source or mask that don't fit, SamplingError when the result is not finite.
     """
     chosen = find_objective(objective)
     name = chosen.choose(sampler)
@@ -110,7 +115,12 @@ def sample(
         options["noise_sampler"] = _NOISE[name](x, sigmas, _required(generator, name))
     if name in ENDS_AT_SIGMA_MIN:
         options["sigma_min"] = sigma_min
-    latents = SAMPLERS[name](chosen.denoiser(velocity), x, sigmas, extra_args, callback, **options)
+    model: Model = chosen.denoiser(velocity)
+    if source is not None:
+        model = Held(model, chosen, _fitting(source, noise, "source"), _mask(mask, noise), noise)
+    latents = SAMPLERS[name](model, x, sigmas, extra_args, callback, **options)
+    if isinstance(model, Held):
+        latents = model.kept(latents)
     if not torch.isfinite(latents).all():
         raise SamplingError(
             f"The latents became NaN or infinite while sampling with {name}: use float32 for the network, "
@@ -127,10 +137,18 @@ def _required(generator: torch.Generator | None, sampler: str) -> torch.Generato
     return generator
 
 
-def _fitting(init: Tensor, noise: Tensor) -> Tensor:
+def _mask(mask: Tensor | None, noise: Tensor) -> Tensor:
+    """mask in float32 beside noise. Raises InputError where there is none or it doesn't fit."""
+    given = None if mask is None else tuple(mask.shape)
+    if mask is None or mask.ndim not in (1, 3) or mask.shape[-1] != noise.shape[-1]:
+        raise InputError(f"mask has shape {given}, the noise {tuple(noise.shape)}: give (L,) or (1, 1, L), as long.")
+    return mask.to(noise.device, torch.float32)
+
+
+def _fitting(init: Tensor, noise: Tensor, name: str = "init") -> Tensor:
     """init in float32 beside noise; one item may serve a whole batch."""
     if init.shape[1:] != noise.shape[1:] or init.shape[0] not in (1, noise.shape[0]):
         raise InputError(
-            f"init latents have shape {tuple(init.shape)}, the noise {tuple(noise.shape)}: make them equally long."
+            f"{name} latents have shape {tuple(init.shape)}, the noise {tuple(noise.shape)}: make them equally long."
         )
     return init.to(noise.device, torch.float32)

@@ -92,7 +92,8 @@ def test_every_option_reaches_the_settings(monkeypatch: pytest.MonkeyPatch, tmp_
 
     monkeypatch.setattr(type(pipe), "__call__", call)
     words = "--text a --negative-text b --start 1 --audio-start 2 --seconds 3 --cfg 5 --rescale 0.5 --seed 7"
-    words += " --sampler k-heun --sigma-min 0.2 --sigma-max 90 --rho 6 --prompt-hidden 0.25 --no-normalize --quiet"
+    words += " --sampler k-heun --sigma-min 0.2 --sigma-max 90 --rho 6 --prompt-hidden 0.25 --kept 4"
+    words += " --no-normalize --quiet"
     write_audio(tmp_path / "heard.wav", torch.zeros(2, 99), 44100)
     more = ["--video", SAMPLE, "--audio", tmp_path / "heard.wav", "-o", tmp_path / "a.wav"]
     assert make(*words.split(), *more) == 130
@@ -116,6 +117,7 @@ def test_every_option_reaches_the_settings(monkeypatch: pytest.MonkeyPatch, tmp_
         "audio_start": 2,
         "normalize": False,
         "prompt_hidden": 0.25,
+        "kept": 4,
     }
     names = {f.name for f in fields(Settings)}
     assert set(given) == names, "a setting that the command line lacks"

@@ -123,9 +123,9 @@ def test_the_negative_condition_keeps_what_chance_decided(
     given: list[Any] = []
     encode = Pipeline.encode
 
-    def spy(self: Pipeline, settings: Settings, drawn: Any = None, **more: Any) -> Any:
+    def spy(self: Pipeline, settings: Settings, drawn: Any = None, *rest: Any, **more: Any) -> Any:
         given.append((settings.text, settings.audio, drawn))
-        return encode(self, settings, drawn, **more)
+        return encode(self, settings, drawn, *rest, **more)
 
     monkeypatch.setattr(Pipeline, "encode", spy)
     pipe("rain", audio=example, negative_text="music", **QUICK)
@@ -248,10 +248,10 @@ def test_a_failing_thread_lets_the_other_through(pipe: Pipeline) -> None:
 
 def test_a_second_attempt_draws_the_same(pipe: Pipeline, monkeypatch: pytest.MonkeyPatch) -> None:
     """Running out of memory in the middle changes no bit of the answer."""
-    from audiox_core import pipeline
+    from audiox_core.sampling import in_turn
 
     expected = pipe("rain", steps=3, seconds=1.0).waveform
-    real, calls = pipeline.sample, []
+    real, calls = in_turn.sample, []
 
     def hungry(*given: Any, **options: Any) -> torch.Tensor:
         answer = real(*given, **options)
@@ -260,7 +260,7 @@ def test_a_second_attempt_draws_the_same(pipe: Pipeline, monkeypatch: pytest.Mon
             raise MemoryError("out of memory")
         return answer
 
-    monkeypatch.setattr(pipeline, "sample", hungry)
+    monkeypatch.setattr(in_turn, "sample", hungry)
     monkeypatch.setattr(type(pipe.residence), "_remedies", lambda self, name: iter([lambda: True, lambda: True]))
     assert torch.equal(pipe("rain", steps=3, seconds=1.0).waveform, expected)
     assert len(calls) == 2
