@@ -11,7 +11,7 @@ from ..audiox_core.errors import InputError
 from ..audiox_core.models.parts import Hearing, Sight
 from ..audiox_core.models.timing import NULL_SHAPE, Timing
 from . import host
-from .names import tokens_key
+from .names import origin_key, tokens_key
 from .schema import Encoders as EncodersType
 from .schema import named, schema
 from .video import see
@@ -29,8 +29,13 @@ def null_condition() -> list[list[Any]]:
 
 
 def condition(encoders: Encoders, text: str = "", **tokens: torch.Tensor) -> list[list[Any]]:
-    """A complete CONDITIONING: the text's tokens, and those of other modalities by name."""
-    return [[encoders.conditioner.text(text), {tokens_key(name): value for name, value in tokens.items()}]]
+    """A complete CONDITIONING: the text's tokens, and those of other modalities by name, with the model they are from.
+
+    All members have the same text encoder, so that a text needs no such mark, whichever node encodes it.
+    """
+    origin = (encoders.opened.name, encoders.model.kind)
+    given = {tokens_key(name): value for name, value in tokens.items()}
+    return [[encoders.conditioner.text(text), {**given, **{origin_key(name): origin for name in tokens}}]]
 
 
 class AudioXEncodeText(io.ComfyNode):
@@ -253,7 +258,7 @@ class AudioXCombine(io.ComfyNode):
     @named("AudioX Combine")
     def execute(cls, text: Any = None, video: Any = None, audio: Any = None) -> io.NodeOutput:
         given = {"video": video, "audio": audio}
-        added: dict[str, torch.Tensor] = {}
+        added: dict[str, Any] = {}
         for name, wanted in given.items():
             if wanted is None:
                 continue
@@ -261,12 +266,12 @@ class AudioXCombine(io.ComfyNode):
             if key not in wanted[0][1]:
                 encoder = f"AudioX Encode {name.capitalize()}"
                 raise InputError(f"the condition connected to {name} holds no {name}. Connect {encoder} there.")
-            added[key] = wanted[0][1][key]
+            added |= {k: wanted[0][1][k] for k in (key, origin_key(name)) if k in wanted[0][1]}
         # The null condition has no words: what is combined with it keeps its own empty prompt.
         worded = [c for c in (text, video, audio) if c is not None and (not added or any(t.any() for t, _ in c))]
         if not worded:
             raise InputError("nothing is connected. Connect at least one condition.")
-        mine = tuple(tokens_key(name) for name in given)
+        mine = tuple(key(name) for name in given for key in (tokens_key, origin_key))
         # Of the text only its words are taken, as the inputs say; everything else comes from where it is connected.
         base = [
             [tokens, {key: value for key, value in values.items() if key not in mine}] for tokens, values in worded[0]

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
-import weakref
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -25,6 +23,7 @@ if TYPE_CHECKING:
 
 FOLDER = "audiox"
 CHECKPOINT_FOLDERS = (FOLDER, "checkpoints", "diffusion_models")
+COMPANION_FOLDERS = ("text_encoders", "mmaudio")  # T5-base as Stable Audio has it, Synchformer as MMAudio has it
 SUFFIXES = (".safetensors", ".ckpt")
 CPU_TILE = 64  # latents
 COMPUTE_DTYPES = (torch.float16, torch.bfloat16, torch.float32)
@@ -55,7 +54,7 @@ def checkpoint_path(name: str) -> Path | None:
 
 
 class FileName(str):
-    """A choice that equals itself with either kind of slash: ComfyUI looks for what a graph from another system says."""
+    """A choice that equals itself with either kind of slash: ComfyUI looks for what a graph of another system says."""
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, str) and self.replace("\\", "/") == other.replace("\\", "/")
@@ -79,9 +78,11 @@ def model_folders() -> list[str]:
     return list(folder_paths.get_folder_paths(FOLDER))
 
 
-def text_encoder_folders() -> list[str]:
-    """The folders in which a text encoder may lie: a download goes into the first."""
-    return [*folder_paths.get_folder_paths(FOLDER), *folder_paths.get_folder_paths("text_encoders")]
+def companion_folders() -> list[str]:
+    """Where files that a model needs beside its checkpoint may lie, in folders of others too: a download goes first."""
+    others = [folder for name in COMPANION_FOLDERS for folder in folder_paths.folder_names_and_paths.get(name, [[]])[0]]
+    usual = [os.path.join(folder_paths.models_dir, name) for name in COMPANION_FOLDERS]
+    return list(dict.fromkeys([*folder_paths.get_folder_paths(FOLDER), *others, *usual]))
 
 
 def tokenizer_folder() -> Path | None:
@@ -92,27 +93,11 @@ def tokenizer_folder() -> Path | None:
     return folder if (folder / "tokenizer.json").is_file() else None
 
 
-def temporary_file(suffix: str) -> Path:
-    """A free name in ComfyUI's temp folder, which it empties when it starts and ends."""
-    import uuid
-
+def temp_folder() -> Path:
+    """ComfyUI's temp folder, which it empties when it starts and ends."""
     folder = Path(folder_paths.get_temp_directory())
     folder.mkdir(parents=True, exist_ok=True)
-    return folder / f"audiox_{uuid.uuid4().hex}{suffix}"
-
-
-class KeptFile(str):
-    """A file's path; the file is deleted when nothing refers to this object any more, as a VIDEO made of it does."""
-
-    def __new__(cls, path: Path) -> KeptFile:
-        self = super().__new__(cls, path)
-        weakref.finalize(self, _delete, str(path))
-        return self
-
-
-def _delete(path: str) -> None:
-    with contextlib.suppress(OSError):  # on some systems a file that is being read can't be deleted
-        os.unlink(path)
+    return folder
 
 
 def _find(name: str, folders: tuple[str, ...], names: list[str]) -> Path | None:

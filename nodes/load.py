@@ -230,7 +230,8 @@ def backbone(
     name = opened.model.backbone.name
     budget = weight_budget(offload, max_vram_gb, plan.places[name].activations)
     empty = encoders.absent_tokens()
-    return make_model(opened, empty, format=formats[name], budget=budget, on_tensor=on_tensor, plain=plain)
+    holds = plan.places[name].holds
+    return make_model(opened, empty, format=formats[name], budget=budget, holds=holds, on_tensor=on_tensor, plain=plain)
 
 
 def progress_by_size(opened: Opened, order: Sequence[str]) -> Callable[[str], host.Done]:
@@ -282,7 +283,7 @@ def open_option(option: str, text_encoder: str) -> Opened:
         text_encoder=chosen,
         tokenizer=host.tokenizer_folder(),
         models_dirs=host.model_folders(),
-        companion_dirs=host.text_encoder_folders(),
+        companion_dirs=host.companion_folders(),
         # A file of the user's own runs with what is here; only a released model's entry says that it downloads.
         download=released,
         on_progress=host.download_progress(),

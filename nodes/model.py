@@ -6,33 +6,30 @@ import logging
 import math
 import weakref
 from collections.abc import Mapping
-from functools import cache
 from inspect import signature
 from typing import Any
 
 import comfy.context_windows
 import comfy.latent_formats
-import comfy.ldm.modules.attention
 import comfy.model_base
 import comfy.ops
-import comfy.patcher_extension
 import comfy.supported_models_base
 import comfy.utils
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from ..audiox_core.conditioner import fitted, join_sequences, windowed
 from ..audiox_core.errors import InputError
 from ..audiox_core.media.picture import latent_picture
 from ..audiox_core.memory.formats import Format
 from ..audiox_core.models.parts import Model, Words
-from ..audiox_core.networks.layers import repeat_heads
 from ..audiox_core.weights.load import parameter_types, part_tensors
 from ..audiox_core.weights.open import Opened
 from ..audiox_core.weights.saving import with_backbone
 from . import host
-from .names import tokens_key
-from .prepared import Prepared, PreparedCondition, run, there
+from .names import origin_key, tokens_key
+from .network import build_network
+from .prepared import Prepared, PreparedCondition, there
 
 log = logging.getLogger("audiox")
 
@@ -44,70 +41,6 @@ MODEL_TYPES = {
     "v": comfy.model_base.ModelType.V_PREDICTION_CONTINUOUS,
     "rectified_flow": comfy.model_base.ModelType.FLOW,
 }
-
-
-def host_attention(q: Tensor, k: Tensor, v: Tensor, *, options: dict[str, Any]) -> Tensor:
-    """ComfyUI's attention for the core's networks: (B, H, L, d), (B, Hkv, M, d) twice -> (B, H, L, d)."""
-    k, v = repeat_heads(q, k, v)  # not every kernel of the host knows grouped heads
-    # Looked up at each call: patches replace it. Kernels in 8 bits are audible, so they are not wanted.
-    return comfy.ldm.modules.attention.optimized_attention(
-        *(q, k, v, q.shape[1]),
-        skip_reshape=True,
-        skip_output_reshape=True,
-        transformer_options=options,
-        low_precision_attention=False,
-    )
-
-
-class HostNetwork(nn.Module):
-    """Called as ComfyUI calls its diffusion models; mixed into the class of any network with prepare and forward."""
-
-    def velocity(self, x: Tensor, t: Tensor, context: Any, attention: Any) -> Tensor:
-        return super().forward(x, t, context, attention)
-
-    def forward(  # type: ignore[override]
-        self,
-        x: Tensor,
-        t: Tensor,
-        context: Any = None,
-        control: Any = None,
-        transformer_options: dict[str, Any] | None = None,
-        audiox: Any = None,
-        **_: Any,
-    ) -> Tensor:
-        options = transformer_options or {}
-        wrappers = comfy.patcher_extension.get_all_wrappers(comfy.patcher_extension.WrappersMP.DIFFUSION_MODEL, options)
-        if not wrappers:
-            return self.step(x, t, context, control, options, audiox)
-        executor = comfy.patcher_extension.WrapperExecutor.new_class_executor(self.step, self, wrappers)
-        return executor.execute(x, t, context, control, options, audiox=audiox)
-
-    def step(
-        self, x: Tensor, t: Tensor, context: Any, control: Any, transformer_options: dict[str, Any], audiox: Any = None
-    ) -> Tensor:
-        if audiox is None:
-            raise InputError("the network was called without AudioX's conditions. Connect AudioX's MODEL to a sampler.")
-
-        # No partial: a compiler cannot tell whether one counts as true, as networks may ask.
-        def attention(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
-            return host_attention(q, k, v, options=transformer_options)
-
-        return run(self, x, t, audiox, attention)
-
-
-@cache
-def hosted(kind: type[nn.Module]) -> type[nn.Module]:
-    """A network's class as ComfyUI calls it. Names of weights stay the core's."""
-    return type(f"Host{kind.__name__}", (HostNetwork, kind), {})
-
-
-def build_network(model: Model, format: Format, operations: Any, **_: Any) -> nn.Module:
-    """The model's backbone on the meta device, without weights, built of ComfyUI's layers."""
-    network = model.backbone.build(
-        device="meta", dtype=format.storage_dtype, compute_dtype=format.compute_dtype, operations=operations
-    )
-    network.__class__ = hosted(type(network))
-    return network
 
 
 def _preview(x: Tensor) -> Tensor:
@@ -147,7 +80,7 @@ class HostConfig(comfy.supported_models_base.BASE):
 class AudioX(comfy.model_base.BaseModel):
     """A model of the family among ComfyUI's: its objective, its condition tokens, its memory."""
 
-    def __init__(self, opened: Opened, format: Format, empty: Mapping[str, Tensor]):
+    def __init__(self, opened: Opened, format: Format, empty: Mapping[str, Tensor], holds: bool):
         model = opened.model
         super().__init__(
             HostConfig(model, format),
@@ -156,9 +89,12 @@ class AudioX(comfy.model_base.BaseModel):
             unet_model=build_network,
         )
         self.audiox, self.audiox_format, self.audiox_weights = model, format, opened.weights
+        self.audiox_name = opened.name
         # Tokens of modalities that a condition lacks: small, and moved with those they complete.
         self.audiox_empty = {name: tokens.detach().float().cpu() for name, tokens in empty.items()}
         self._told: Any = None  # the noise of the last run that was warned of
+        self.audiox_holds = holds  # whether the plan lets the network hold what only spares time
+        self._decided: Any = None  # the noise of the last run that has decided whether it does
         # Weights beyond this many bytes are streamed; None leaves that to ComfyUI.
         self.audiox_budget: float | None = None
 
@@ -180,6 +116,7 @@ class AudioX(comfy.model_base.BaseModel):
         self.check_windows(kwargs.get("noise"))
         self.tell_of_length(kwargs.get("noise"))
         tokens, device = self.audiox_tokens(kwargs), kwargs["device"]
+        self.hold_what_fits(kwargs.get("noise"), device)
         size = (1,) if tokens is None else (sum(t.shape[2] for t in tokens.values()), self.audiox_width)
         context = None
         # Hooks change weights from step to step, and so does training: what is prepared now would be wrong then.
@@ -191,6 +128,17 @@ class AudioX(comfy.model_base.BaseModel):
         """ComfyUI's, with conditions ready: what is prepared in each step is so here, outside of what is compiled."""
         ready = None if audiox is None else audiox.ready(self.diffusion_model, x.device)
         return super()._apply_model(x, t, *given, audiox=ready, **options)
+
+    def hold_what_fits(self, noise: Tensor | None, device: torch.device) -> None:
+        """Decides, once a run, whether its network holds what only spares time, beside the weights that are loaded."""
+        network: Any = self.diffusion_model
+        if noise is None or not hasattr(network, "hold") or (self._decided is not None and self._decided() is noise):
+            return
+        self._decided = weakref.ref(noise)  # conditions of one run are joined: all of them hold, or none
+        need = self.audiox.backbone.work(self.audiox_format, noise.shape[-1], noise.shape[0], None)
+        network.hold = self.audiox_holds and need <= host.free_memory(device)
+        if not network.hold:
+            log.warning("AudioX: memory is short, so that what one step could keep for the next is made anew in each.")
 
     def check_windows(self, noise: Tensor | None) -> None:
         """Says what ComfyUI's context windows cannot do, before they fail with an index error."""
@@ -250,17 +198,27 @@ class AudioX(comfy.model_base.BaseModel):
                     else tokens
                 )
                 tokens = fitted(tokens, condition.tokens, condition.width)
-            elif tokens.shape[-2:] != (condition.tokens, condition.width):
-                raise InputError(
-                    f"{part.name}: the condition holds {tokens.shape[-2]} tokens, this model takes {condition.tokens}. "
-                    "It was encoded for another model: encode it with this model's encoders."
-                )
+            else:
+                self.check_origin(part.name, given.get(origin_key(part.name)))
+                if tokens.shape[-2:] != (condition.tokens, condition.width):
+                    raise InputError(
+                        f"{part.name}: the condition holds {tokens.shape[-2]} tokens, this model takes "
+                        f"{condition.tokens}. It was encoded for another model: encode it with this model's encoders."
+                    )
             tokens = windowed(tokens.float())
             rows = given["noise"].shape[0] if given.get("noise") is not None else tokens.shape[0]
             if tokens.shape[0] not in (1, rows):
                 tokens = comfy.utils.repeat_to_batch_size(tokens, rows)
             found[part.name] = tokens
         return found
+
+    def check_origin(self, modality: str, origin: tuple[str, Any] | None) -> None:
+        """Raises InputError for tokens of another member of the family, which may well have the same shape."""
+        if origin is not None and origin[1] != self.audiox.kind:
+            raise InputError(
+                f"{modality}: this condition was encoded for {origin[0]}, the model connected is {self.audiox_name}, "
+                f"which cannot read it. Encode it with the encoders of the AudioX Load that gives {self.audiox_name}."
+            )
 
     def state_dict_for_saving(self, *given: Any, **named: Any) -> dict[str, Tensor]:
         """What ComfyUI's nodes that save a model write: a whole checkpoint, which AudioX Load reads again.
@@ -273,9 +231,10 @@ class AudioX(comfy.model_base.BaseModel):
         return with_backbone(self.audiox, self.audiox_weights, backbone)
 
     def memory_required(self, input_shape: Any, cond_shapes: Any = None) -> float:
-        rows, latents = input_shape[0], input_shape[-1]
-        # The core counts in batch items of two rows, a positive and a negative one.
-        return float(self.audiox.backbone.work(self.audiox_format, latents, math.ceil(rows / 2), None))
+        part, format, latents = self.audiox.backbone, self.audiox_format, input_shape[-1]
+        items = math.ceil(input_shape[0] / 2)  # the core counts a positive and a negative row as one
+        spared = 0 if self.audiox_holds or part.held is None else part.held(format, items)
+        return float(part.work(format, latents, items, None) - spared)
 
 
 def network_weights(opened: Opened, format: Format, on_tensor: host.Done | None = None) -> dict[str, Tensor]:
@@ -293,11 +252,15 @@ def make_model(
     *,
     format: Format,
     budget: float | None,
+    holds: bool,
     on_tensor: host.Done | None = None,
     plain: bool = False,
 ) -> Any:
-    """The MODEL of an opened model. budget: see AudioX.audiox_budget; infinity keeps all of it on the device."""
-    model = AudioX(opened, format, empty)
+    """The MODEL of an opened model. budget: see AudioX.audiox_budget; infinity keeps all of it on the device.
+
+    holds: whether its network may hold what only spares time from step to step (memory may still be too short then).
+    """
+    model = AudioX(opened, format, empty, holds)
     model.audiox_budget = budget
     model.diffusion_model.load_state_dict(network_weights(opened, format, on_tensor), strict=True, assign=True)
     model.diffusion_model.requires_grad_(False)

@@ -10,3 +10,8 @@ LATENTS = "audiox_latents"
 def tokens_key(modality: str) -> str:
     """In a CONDITIONING: where the tokens of a modality stand, but for the text's, which are the condition itself."""
     return f"audiox_{modality}"
+
+
+def origin_key(modality: str) -> str:
+    """In a CONDITIONING: beside a modality's tokens, the name of the model they are from, and its kind (Model.kind)."""
+    return f"audiox_{modality}_origin"

@@ -12,6 +12,7 @@ from comfy_api.latest import InputImpl, io
 from ..audiox_core.errors import HiddenPicturesError, InputError
 from . import host
 from .schema import named, schema
+from .temporary import KeptFile, temporary_file
 from .video import FileVideo, file_video
 
 # What .mp4 can hold, by FFmpeg's names; everything else goes into .mkv.
@@ -81,7 +82,7 @@ def put_under(found: FileVideo, audio: Any, mode: str, offset: float, gain: floa
     from ..audiox_core.media import probe, set_soundtrack
 
     suffix = ".mp4" if probe(found.source).video_codec in MP4_CODECS else ".mkv"
-    target = host.temporary_file(suffix)
+    target = temporary_file(suffix)
     set_soundtrack(
         found.source,
         audio["waveform"][0],
@@ -94,7 +95,7 @@ def put_under(found: FileVideo, audio: Any, mode: str, offset: float, gain: floa
         end=found.end,
         on_progress=host.progress(),
     )
-    return InputImpl.VideoFromFile(host.KeptFile(target))
+    return InputImpl.VideoFromFile(KeptFile(target))
 
 
 def encode_pictures(video: Any, *, with_sound: bool) -> Path:
@@ -110,7 +111,7 @@ def encode_pictures(video: Any, *, with_sound: bool) -> Path:
             yield picture
             tell(i + 1, len(parts.images))
 
-    target = host.temporary_file(".mp4")
+    target = temporary_file(".mp4")
     encode_video(
         pictures(),
         parts.frame_rate,

@@ -141,6 +141,13 @@ class Model:
             raise ConfigError(f"config: two parts have the same name: {', '.join(part.name for part in rows)}")
         object.__setattr__(self, "parts", MappingProxyType(parts))
 
+    @property
+    def kind(self) -> tuple[Any, ...]:
+        """Equal for models that may share conditions: alike are what is read, hidden and given, and what is learned."""
+        conditions = [(p.name, p.condition) for p in self.conditioners if p.condition is not None]
+        given = [(name, c.reads, c.tokens, c.width, c.nothing, c.hides) for name, c in conditions]
+        return (self.recipe.objective, self.length, *given)
+
     def condition(self, modality: str) -> Condition:
         """What the conditioner of a modality reads and gives. Raises ConfigError where the model has none."""
         part = self.parts.get(modality)

@@ -47,9 +47,10 @@ def combo_options(object_info: Mapping[str, Any], class_type: str, name: str) ->
     return list(spec[0] if isinstance(spec[0], list) else spec[1]["options"])
 
 
-def demo_checkpoint(object_info: Mapping[str, Any]) -> str:
-    """AudioXLoad's entry for the demo model."""
-    return next(entry for entry in combo_options(object_info, "AudioXLoad", "checkpoint") if entry.startswith("demo"))
+def demo_checkpoint(object_info: Mapping[str, Any], name: str = "demo") -> str:
+    """AudioXLoad's entry for a demo model."""
+    entries = combo_options(object_info, "AudioXLoad", "checkpoint")
+    return next(entry for entry in entries if entry.split(" ")[0] == name)
 
 
 def text_to_audio(

@@ -15,6 +15,9 @@ from tests.comfyui.server import REPO, ComfyServer
 
 PATHS = sorted((REPO / "workflows").glob("*.json"))
 STEPS = 4
+# The demo model of the same kind for each released one.
+DEMOS = {"AudioX": "demo", "AudioX-MAF": "demo-maf", "AudioX-MAF-MMDiT": "demo-mmdit", "AudioX-Turbo": "demo-turbo"}
+FEW_STEPS = {"demo-turbo"}  # their own recipe is quick, so that a 0 can stay
 SOURCE_SECONDS = 4.0  # of the video and the sound that are made for the loaders
 LOADERS = {  # class: (folder, maker) of the file that its first widget names
     "LoadVideo": ("input", make_video),
@@ -40,13 +43,15 @@ def make_inputs(comfy: ComfyServer, workflows: Iterable[dict[str, Any]]) -> None
 
 
 def quick_prompt(comfy: ComfyServer, workflow: dict[str, Any]) -> Prompt:
-    """API prompt of a workflow with the demo model and few steps; the files that it loads exist then."""
+    """API prompt of a workflow with a demo model of its kind and few steps; the files that it loads exist then."""
     make_inputs(comfy, [workflow])
     info = comfy.object_info()
     prompt = to_prompt(workflow, info)
+    (load,) = (node for node in prompt.values() if node["class_type"] == "AudioXLoad")
+    demo = DEMOS[load["inputs"]["checkpoint"]]
+    load["inputs"] |= {"checkpoint": demo_checkpoint(info, demo), "text_encoder": "auto"}
     for node in prompt.values():
-        if node["class_type"] == "AudioXLoad":
-            node["inputs"] |= {"checkpoint": demo_checkpoint(info), "text_encoder": "auto"}
-        if isinstance(node["inputs"].get("steps"), int):
+        steps = node["inputs"].get("steps")
+        if isinstance(steps, int) and not (steps == 0 and demo in FEW_STEPS):
             node["inputs"]["steps"] = STEPS
     return prompt

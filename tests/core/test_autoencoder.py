@@ -53,16 +53,20 @@ def test_decode_tiles_equal_the_whole(net: Autoencoder, tile: int) -> None:
     told: list[tuple[int, int]] = []
     out = net.decode(latents, tile=tile, on_tile=lambda done, total: told.append((done, total)))
     assert relative(out, net.decode(latents)) <= 5e-6
-    if tile < 22:
-        assert told[-1] == (-(-22 // tile), -(-22 // tile))
+    count = -(-22 // tile)
+    assert told == ([(done, count) for done in range(1, count + 1)] if tile < 22 else [])
 
 
 @pytest.mark.parametrize("tile", [7, 16])
 @pytest.mark.parametrize("samples", [20 * RATIO, 20 * RATIO + 1777])
 def test_encode_tiles_equal_the_whole(net: Autoencoder, tile: int, samples: int) -> None:
     audio = noise(1, 2, samples)
-    for ours, whole in zip(net.encode(audio, tile=tile), net.encode(audio), strict=True):
+    told: list[tuple[int, int]] = []
+    tiled = net.encode(audio, tile=tile, on_tile=lambda done, total: told.append((done, total)))
+    for ours, whole in zip(tiled, net.encode(audio), strict=True):
         assert relative(ours, whole) <= 5e-6
+    count = -(-20 // tile)
+    assert told == [(done, count) for done in range(1, count + 1)]
 
 
 def test_halos_are_needed_in_full(net: Autoencoder) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import signal
@@ -134,43 +135,84 @@ def test_a_sound_knows_what_it_was_made_from(tmp_path: Path) -> None:
     assert sound.save(tmp_path / "new.flac").exists()
 
 
-@pytest.mark.parametrize("name", ["SIGINT", "SIGTERM", "SIGHUP"])
-@pytest.mark.parametrize("when", ["while the sound is written", "after it", "ignored"])
-@pytest.mark.skipif(os.name != "posix", reason="signals of POSIX")
-def test_signals(name: str, when: str, tmp_path: Path) -> None:
-    """In a process of its own: no part file stays, what is told is true, and nohup keeps its meaning."""
-    code = f"""
-import os, signal, sys
+# A process that has imported all it needs, and for each case a copy of it (name, when, folder).
+SIGNALS = """
+import json, os, signal, sys, traceback
 from audiox_core import __main__ as cli, pipeline
 from audiox_core.media import audio, spectrogram
 from tests.core.test_cli_outputs import Ready
 
-number = signal.{name}
-if {when == "ignored"}:
-    signal.signal(number, signal.SIG_IGN)
 pipeline.load_pipeline = lambda *_, **__: Ready(1.0)
-home, name = (spectrogram, "write_png") if {when == "after it"} else (audio.SoundTrack, "write")
-real = getattr(home, name)
 
-def hit(*given, **options):
-    os.kill(os.getpid(), number)
-    return real(*given, **options)
-
-setattr(home, name, hit)
-before = [signal.getsignal(signal.SIGTERM), signal.getsignal(signal.SIGHUP)]
-code = cli.main(["generate", "--model", "demo", "--text", "x", "-o", "a.wav", "--spectrogram", "b.png", "--quiet"])
-assert [signal.getsignal(signal.SIGTERM), signal.getsignal(signal.SIGHUP)] == before
-sys.exit(code)
-"""
-    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
-    done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, env=environment, capture_output=True, text=True)
-    left = sorted(path.name for path in tmp_path.iterdir())
+def case(number, when):
+    # As in a terminal, whatever the tests run under: nohup and shells' background jobs ignore some.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
     if when == "ignored":
-        assert (done.returncode, left) == (0, ["a.wav", "b.png"]), done.stderr
+        signal.signal(number, signal.SIG_IGN)
+    home, name = (spectrogram, "write_png") if when == "after it" else (audio.SoundTrack, "write")
+    real = getattr(home, name)
+
+    def hit(*given, **options):
+        os.kill(os.getpid(), number)
+        return real(*given, **options)
+
+    setattr(home, name, hit)
+    before = [signal.getsignal(signal.SIGTERM), signal.getsignal(signal.SIGHUP)]
+    code = cli.main(["generate", "--model", "demo", "--text", "x", "-o", "a.wav", "--spectrogram", "b.png", "--quiet"])
+    assert [signal.getsignal(signal.SIGTERM), signal.getsignal(signal.SIGHUP)] == before
+    return code
+
+for name, when, folder in json.loads(sys.argv[1]):
+    child = os.fork()
+    if child == 0:
+        code = 99
+        try:
+            os.chdir(folder)
+            os.dup2(os.open(folder + ".told", os.O_WRONLY | os.O_CREAT), 2)
+            code = case(getattr(signal, name), when)
+        except BaseException:
+            traceback.print_exc()
+        finally:
+            sys.stderr.flush()
+            os._exit(code)
+    print(name, when, os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), sep="|", flush=True)
+"""
+NAMES, MOMENTS = ("SIGINT", "SIGTERM", "SIGHUP"), ("while the sound is written", "after it", "ignored")
+
+
+@pytest.fixture(scope="module")
+def signalled(tmp_path_factory: pytest.TempPathFactory) -> dict[tuple[str, str], tuple[int, list[str], str]]:
+    """By signal and moment: the exit code, the files left, and what was told."""
+    base = tmp_path_factory.mktemp("signals")
+    cases = [(name, when, str(base / f"{name} {when}")) for name in NAMES for when in MOMENTS]
+    for *_, folder in cases:
+        Path(folder).mkdir()
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    done = subprocess.run(
+        [sys.executable, "-c", SIGNALS, json.dumps(cases)], env=environment, capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr
+    codes = [int(line.split("|")[2]) for line in done.stdout.splitlines()]
+    return {
+        (name, when): (code, sorted(path.name for path in Path(folder).iterdir()), Path(f"{folder}.told").read_text())
+        for (name, when, folder), code in zip(cases, codes, strict=True)
+    }
+
+
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("when", MOMENTS)
+@pytest.mark.skipif(os.name != "posix", reason="signals of POSIX")
+def test_signals(name: str, when: str, signalled: dict[tuple[str, str], tuple[int, list[str], str]]) -> None:
+    """In a process of its own: no part file stays, what is told is true, and nohup keeps its meaning."""
+    code, left, told = signalled[name, when]
+    if when == "ignored":
+        assert (code, left) == (0, ["a.wav", "b.png"]), told
         return
-    assert done.returncode == 128 + getattr(signal, name), done.stderr
+    assert code == 128 + getattr(signal, name), told
     written = "a.wav was written" if when == "after it" else "nothing was written"
-    assert done.stderr.splitlines()[-1] == f"interrupted; {written}"
+    assert told.splitlines()[-1] == f"interrupted; {written}"
     assert left == (["a.wav"] if when == "after it" else [])
 
 

@@ -12,6 +12,7 @@ from torch import Tensor
 from audiox_core.errors import InputError
 from audiox_core.networks.clip_sync import SyncVideoEncoder
 from tests.core.family import ALL, error, fill, golden_set, randomise, shapes_of
+from tests.core.small_family import pixels, small_member
 
 BEFORE = "conditioner.conditioners.video_prompt."
 DEAD = ("visual_encoder_model.vision_model.post_layernorm.", "visual_encoder_model.visual_projection.")
@@ -66,3 +67,16 @@ def test_other_sizes_are_refused() -> None:
         net(frames, sync[:, :232])
     with pytest.raises(InputError, match="50"):
         net(frames[:, :40], sync)
+
+
+@torch.inference_mode()
+@pytest.mark.parametrize("black", [False, True])
+def test_progress_is_told_over_both_networks(black: bool) -> None:
+    """Of 50 pictures and of the 240 that begin a feature, for each of a batch; black ones leave out the second."""
+    net = randomise(small_member("maf").parts["video"].build())
+    slow, fast = pixels(2, 50, 3, 64, 64), pixels(2, 250, 3, 64, 64)
+    told: list[tuple[int, int]] = []
+    net(slow * (not black), fast * (not black), lambda done, total: told.append((done, total)))
+    assert {total for _, total in told} == {2 * (50 + 240)}
+    assert told == sorted(told) and told[-1][0] == 2 * (50 + 240)
+    assert len({done for done, _ in told}) == len(told) > (5 if black else 15)

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import torch
 
-from audiox_core.memory.estimate import WORKSPACE, pinned_extra, streamed_parameters, weights_of
+from audiox_core.memory.estimate import WORKSPACE, half_work, pinned_extra, streamed_parameters, weights_of
 from audiox_core.memory.formats import Format
 from audiox_core.models.conditioners import T5_ENCODERS
 from audiox_core.models.config import parse_config
@@ -41,14 +41,22 @@ def guessed(name: str, format: Format, latents: int = 0, batch: int = 1, tile: i
 
 
 @pytest.mark.parametrize("format", [*FORMATS, Format("bf16", "fp32"), Format("fp16", "fp32")], ids=str)
-@pytest.mark.parametrize("tile", [None, 32, 8])
-def test_autoencoder(format: Format, tile: int | None) -> None:
+@pytest.mark.parametrize(("tile", "latents"), [(None, 236), (32, 120), (8, 60)])
+def test_autoencoder(format: Format, tile: int | None, latents: int) -> None:
     net = build("autoencoder", format)
-    decoded = peak(lambda: net.decode(empty(1, 64, 236), tile=tile))
-    encoded = peak(lambda: net.encode(empty(1, 2, 236 * 2048), tile=tile))
-    guess = guessed("autoencoder", format, latents=236, tile=tile)
+    decoded = peak(lambda: net.decode(empty(1, 64, latents), tile=tile))
+    encoded = peak(lambda: net.encode(empty(1, 2, latents * 2048), tile=tile))
+    guess = guessed("autoencoder", format, latents=latents, tile=tile)
     # The largest weight, while it is cast, is counted beside the widest activations, which it never meets.
     assert max(decoded, encoded) <= guess <= (2 if format.casts else 1.5) * max(decoded, encoded)
+
+
+@pytest.mark.parametrize(("tile", "encode"), [(None, True), (32, True), (8, False)])
+def test_the_larger_half_of_the_autoencoder_counts(tile: int | None, encode: bool) -> None:
+    """The encoder's, but in the smallest tiles: the decoder looks further to either side."""
+    sizes = (128, 2048, Format(), 236, 1, tile)
+    larger, smaller = (half_work(*sizes, encode=half) for half in (encode, not encode))
+    assert guessed("autoencoder", Format(), latents=236, tile=tile) == larger > smaller
 
 
 @pytest.mark.parametrize("batch", [2, 3])
@@ -59,15 +67,20 @@ def test_autoencoder_with_a_batch(batch: int) -> None:
 
 
 def test_the_waveform_of_a_long_sound_is_counted() -> None:
-    net = build("autoencoder")
-    found = peak(lambda: net.decode(empty(1, 64, 2500), tile=8))
-    guess = guessed("autoencoder", Format(), latents=2500, tile=8)
+    """In a network of an eighth of the width, in which an eighth of the length weighs as much."""
+    data: Any = small_data()
+    for half in ("encoder", "decoder"):
+        data["model"]["pretransform"]["config"][half]["config"]["channels"] = 16
+    part = parse_config(data).parts["autoencoder"]
+    net = part.build(device="meta")
+    found, guess = peak(lambda: net.decode(empty(1, 64, 320), tile=8)), part.work(Format(), 320, 1, 8)
     assert found <= guess <= 1.5 * found
+    assert guess - 320 * 2048 * 2 * 4 < found, "without the waveform it would be too low"
 
 
 def test_tiles_make_the_peak_independent_of_the_duration() -> None:
     net = build("autoencoder")
-    short, long = (peak(lambda n=n: net.decode(empty(1, 64, n), tile=32)) - n * 2048 * 8 for n in (120, 500))
+    short, long = (peak(lambda n=n: net.decode(empty(1, 64, n), tile=32)) - n * 2048 * 8 for n in (120, 320))
     assert long <= 1.01 * short
 
 
@@ -151,6 +164,16 @@ def test_work_follows_the_config() -> None:
     assert work("dit", f"{configs}.1.config.max_length", 256) > 1
     assert 1.5 < work("autoencoder", "pretransform.config.decoder.config.channels", 4) < 2.1
     assert 1.5 < work("audio", f"{configs}.2.config.pretransform_config.config.decoder.config.channels", 4) < 2.1
+
+
+@pytest.mark.parametrize("format", CASTS, ids=str)
+@pytest.mark.parametrize("name", ["dit", "autoencoder"])
+def test_the_largest_weight_is_counted_while_it_is_cast(name: str, format: Format) -> None:
+    """In what it is computed in, beside the work of a network that is kept in that."""
+    largest = max(p.numel() for p in build(name).parameters())
+    plain = Format(format.compute, format.compute)
+    cast, uncast = (guessed(name, each, latents=236, tile=32) for each in (format, plain))
+    assert cast - uncast == largest * format.compute_dtype.itemsize
 
 
 def test_seconds_become_latents() -> None:

@@ -342,17 +342,3 @@ def test_a_tokenizer_beside_the_checkpoint_is_found(make: Make, tmp_path: Path) 
     assert found == CompanionFiles("t5-base", weights, tokenizer.parent)
     nearer = make("enc/tokenizer.json")
     assert find_companion(T5, weights, beside=tmp_path / "AudioX").tokenizer_folder == nearer.parent
-
-
-def test_one_absolute_folder_is_named_for_missing_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """That into which a download would go, wherever one stands."""
-
-    def told() -> str:
-        with pytest.raises(ModelNotFound) as error:
-            find_model("AudioX", download=False)
-        return str(error.value)
-
-    assert f"put them into this folder:\n  {tmp_path / 'hf' / 'audiox' / 'AudioX'}\n" in told()
-    assert "models/audiox" not in told()
-    monkeypatch.setenv(hub.MODELS_VARIABLE, "relative")
-    assert f"put them into this folder:\n  {Path('relative').absolute() / 'AudioX'}\n" in told()

@@ -165,3 +165,21 @@ def test_masks_over_time_are_stretched_to_their_latents() -> None:
 def test_masks_that_are_none(mask: Tensor, words: str) -> None:
     with pytest.raises(InputError, match=words):
         over_time(mask, 8)
+
+
+@pytest.mark.parametrize("name", ["k-heun", "dpmpp-3m-sde"])
+def test_what_is_kept_drags_no_graph_along(name: str) -> None:
+    """The source is put back behind the sampler, and gradients of it would hold the whole run in memory."""
+    source, mask = normal(1, 2, 8, seed=1).requires_grad_(), torch.tensor([0.0, 1.0]).repeat_interleave(4)
+    with torch.enable_grad():
+        latents = sample(
+            lambda x, t: x.tanh(),
+            normal(1, 2, 8),
+            steps=2,
+            sampler=name,
+            source=source,
+            mask=mask,
+            generator=torch.Generator().manual_seed(0),
+        )
+    assert not latents.requires_grad
+    assert torch.equal(latents[..., :4], source.detach()[..., :4])

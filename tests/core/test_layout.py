@@ -104,11 +104,17 @@ def test_every_difference_is_reported_with_both_shapes() -> None:
 
 def test_long_lists_are_cut_and_counted() -> None:
     model = small_model()
-    with pytest.raises(CheckpointError, match=r"\.\.\. and \d+ more") as error:
+    expected = meta_tensors(expected_keys(model))
+    with pytest.raises(CheckpointError, match=rf"\.\.\. and {len(expected) - 20} more") as error:
         check_tensors({}, model)
     listed = [line for line in str(error.value).splitlines() if line.startswith("  ") and "expected" in line]
     assert len(listed) == 20
-    assert f"{len(expected_keys(model))} missing" in str(error.value)
+    assert f"{len(expected)} missing" in str(error.value)
+    for missing, more in ((20, ""), (21, "... and 1 more")):
+        with pytest.raises(CheckpointError, match=rf"\({missing} missing, 0 unexpected") as error:
+            check_tensors(dict(list(expected.items())[missing:]), model)
+        found = str(error.value)
+        assert more in found if more else "more" not in found
 
 
 def test_a_config_of_another_size_is_said_in_words(base: Model) -> None:

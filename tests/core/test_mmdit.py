@@ -189,6 +189,19 @@ def test_large_queries_do_not_overflow_in_half_precision() -> None:
 
 
 @torch.inference_mode()
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float16, torch.bfloat16])
+@pytest.mark.parametrize("kept", [torch.float32, torch.float16])
+def test_answer_has_the_latents_dtype(kept: torch.dtype, dtype: torch.dtype) -> None:
+    net, (x, t, tokens) = randomise(ModulatedTransformer(SMALL, dtype=kept)), small_inputs()
+    out = net(x.to(dtype), t, net.prepare_context(tokens.to(dtype)))
+    assert out.dtype == dtype
+    plain = randomise(ModulatedTransformer(SMALL))
+    assert error(out.float(), plain(x, t, plain.prepare_context(tokens))) <= (
+        1e-6 if kept == dtype == x.dtype else 0.05
+    )
+
+
+@torch.inference_mode()
 def test_an_attention_for_one_call() -> None:
     net, (x, t, tokens) = randomise(ModulatedTransformer(SMALL)), small_inputs()
     seen = []

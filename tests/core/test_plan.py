@@ -34,6 +34,11 @@ def test_every_card_gets_a_plan_within_its_budget(gigabytes: int, precision: str
     plan.check()
 
 
+def test_a_fifth_of_the_free_ram_is_left_to_others() -> None:
+    machine = cpu(32)
+    assert make_plan(machine, FULL).budget == int(0.8 * machine.ram_available)
+
+
 @pytest.mark.parametrize(
     ("gigabytes", "where", "streams"),
     [(80, {"device"}, False), (8, {"device"}, False), (4, {"device", "stage"}, False), (2, {"stage"}, True)],

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import nullcontext
 from dataclasses import replace
 from time import sleep
 from typing import Any
@@ -15,6 +16,7 @@ from torch import Tensor, nn
 
 from audiox_core.errors import OutOfMemory
 from audiox_core.memory import residence as module
+from audiox_core.memory.formats import Format
 from audiox_core.memory.machine import Machine
 from audiox_core.memory.plan import GB, make_plan
 from audiox_core.memory.residence import Residence, Step
@@ -121,6 +123,46 @@ def test_nothing_helps(parts: dict[str, nn.Module]) -> None:
             del caught
             gc.collect()
             assert allocator.held == 0 and residence.held == ()
+
+
+@pytest.mark.parametrize("where", ["stage", "cpu"])
+@pytest.mark.parametrize("compute", ["fp32", "fp16"])
+def test_the_mends_fit_the_place(
+    where: str, compute: str, parts: dict[str, nn.Module], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is free is read from the card, or for a part that stays in RAM, from there; with its own mends."""
+    card = Machine("cuda:0", "a fake card", 8 * GB, 3 * GB, 32 * GB, 5 * GB)
+    asked: list[str] = []
+
+    def measured(device: str) -> Machine:
+        asked.append(device)
+        return card if where == "stage" else replace(card, device="cpu", name="CPU")
+
+    monkeypatch.setattr(module, "measure", measured)
+    plan = changed(plan_for(), where)
+    place = replace(plan.places["text"], format=Format(compute, compute), device_bytes=GB, activations=GB // 2)
+    plan = replace(plan, places={**plan.places, "text": place}, budget=7 * GB)
+
+    def fail(net: Any, step: Step) -> None:
+        raise torch.cuda.OutOfMemoryError("CUDA out of memory, it says\nand more")
+
+    residence = Residence(parts, plan, device="cpu")
+    residence.device = torch.device("cuda:0")
+    monkeypatch.setattr(residence, "_in_place", lambda *_: nullcontext())
+    monkeypatch.setattr(residence, "_empty_cache", lambda: None)
+    with pytest.raises(OutOfMemory) as caught:
+        residence.run("text", fail)
+    assert asked == ["cuda:0" if where == "stage" else "cpu"]
+    free = "a fake card. 1.50 GB were planned for it, 3.00 of 8.00 GB are free"
+    if where == "cpu":
+        free = "CPU. 1.50 GB were planned for it, 5.00 of 32.00 GB are free"
+    half = "; run without --no-half" if (where, compute) == ("stage", "fp32") else ""
+    card_s = "; set --max-vram to less than the 7.0 GB planned with; run with --device cpu" if where == "stage" else ""
+    assert str(caught.value) == (
+        f"text: out of memory on {free}; everything else has left, and smaller steps did not help "
+        "(CUDA out of memory, it says). To mend it: close other programs that use it; take a shorter sound or a "
+        f"smaller batch{half}{card_s}."
+    )
 
 
 def test_an_interrupted_resident_leaves_again(parts: dict[str, nn.Module]) -> None:

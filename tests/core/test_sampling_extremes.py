@@ -13,6 +13,7 @@ from audiox_core.sampling import (
     FlowDenoiser,
     VDenoiser,
     draw_entropy,
+    generator_from,
     get_sigmas_polyexponential,
     get_times_linear,
     sample,
@@ -100,6 +101,18 @@ def test_the_largest_seed_of_a_host(name: str) -> None:
     first, again, other = (SAMPLERS[name](model, x, sigmas, {"seed": s}) for s in (LARGEST, LARGEST, LARGEST - 1))
     assert torch.equal(first, again)
     assert not torch.equal(first, other)
+
+
+@pytest.mark.parametrize("seed", [0, 7, 2**31, 2**32 - 1])
+def test_small_seeds_are_torchs_own(seed: int) -> None:
+    assert torch.equal(torch.randn(4, generator=generator_from(seed)), normal(4, seed=seed))
+
+
+@pytest.mark.parametrize("seed", [2**32, 2**32 + 7, 2**40, 2**63 - 1, LARGEST])
+def test_large_seeds_are_not_cut_to_32_bits(seed: int) -> None:
+    draw = torch.randn(4, generator=generator_from(seed))
+    assert not torch.equal(draw, normal(4, seed=seed % 2**32))
+    assert torch.equal(draw, torch.randn(4, generator=generator_from(seed)))
 
 
 def test_drawn_seeds_are_those_of_the_global_generator_over_the_whole_range() -> None:

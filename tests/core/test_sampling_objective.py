@@ -189,7 +189,7 @@ def test_whatever_is_asked_it_runs_or_the_check_says_why(objective: Any, asked: 
     span=st.floats(0.001, 12),
     rho=st.floats(-2, 2),
 )
-def test_the_whole_range_of_askedruns(name: str, steps: int, low: float, span: float, rho: float) -> None:
+def test_the_whole_range_runs_or_is_explained(name: str, steps: int, low: float, span: float, rho: float) -> None:
     asked = {
         "steps": steps,
         "sampler": name,

@@ -41,4 +41,7 @@ def results(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
 @pytest.mark.comfyui
 @pytest.mark.parametrize("name", CHECKS)
 def test_inside(results: dict[str, str], name: str) -> None:
+    lacking = results[name].removeprefix("LACKING: ")
+    if lacking != results[name]:
+        pytest.skip(f"this ComfyUI has no {lacking}")
     assert not results[name], results[name]

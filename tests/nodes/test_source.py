@@ -41,7 +41,7 @@ TAKEN = {
 }
 HEAVY = {"transformers", "av", "accelerate", "torchaudio", "torchsde", "huggingface_hub", "psutil", "PIL"}
 # The only modules of ours that may look into the host.
-HOST_FILES = {"host.py", "runner.py", "model.py", "prepared.py", "vae.py", "sample.py"}
+HOST_FILES = {"host.py", "runner.py", "model.py", "network.py", "prepared.py", "vae.py", "sample.py"}
 
 
 def calls(tree: ast.AST, name: str) -> Iterator[ast.Call]:

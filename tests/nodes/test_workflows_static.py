@@ -28,13 +28,20 @@ TASKS = {
     "host_text_encoder",
     "variation",
     "chain_after_video",
+    "turbo_text_to_audio",
+    "turbo_video_soundtrack",
+    "maf_video_to_music",
 }
 WIDGETS = {"INT", "FLOAT", "STRING", "BOOLEAN", "COMBO"}
 SEEDS = ("seed", "noise_seed")
-LINKS = {
-    "https://huggingface.co/HKUSTAudio/AudioX": "the model",
-    "https://creativecommons.org/licenses/by-nc/4.0/": "its licence",
+# The workflows of other members of the family than the base model; these take all settings from the model.
+MEMBERS = {
+    "turbo_text_to_audio": "AudioX-Turbo",
+    "turbo_video_soundtrack": "AudioX-Turbo",
+    "maf_video_to_music": "AudioX-MAF",
 }
+OWN_SETTINGS = [0, 0, "auto", 0, 0, 0, 0, 1]  # of AudioX Sampler, from steps on: 0 and auto are the model's own
+LICENCE = "https://creativecommons.org/licenses/by-nc/4.0/"
 TITLE_BAR = 30  # LiteGraph draws it above a node's position
 
 Box = tuple[float, float, float, float]
@@ -44,6 +51,12 @@ Box = tuple[float, float, float, float]
 def workflow(request: pytest.FixtureRequest) -> dict[str, Any]:
     content: dict[str, Any] = json.loads(request.param.read_text(encoding="utf-8"))
     return content
+
+
+@pytest.fixture
+def member(request: pytest.FixtureRequest, workflow: dict[str, Any]) -> str:
+    """The released model that the workflow is made for."""
+    return MEMBERS.get(request.node.callspec.params["workflow"].stem, "AudioX")
 
 
 def ours(workflow: dict[str, Any]) -> Iterator[dict[str, Any]]:
@@ -129,13 +142,13 @@ def test_links_are_whole(workflow: dict[str, Any]) -> None:
         assert output["type"] == socket["type"] == kind
 
 
-def test_a_first_run_needs_no_settings(workflow: dict[str, Any]) -> None:
+def test_a_first_run_needs_no_settings(workflow: dict[str, Any], member: str) -> None:
     """The released model, whose entry in the list stays the same after its download."""
     (loader,) = (node for node in workflow["nodes"] if node["type"] == "AudioXLoad")
-    assert loader["widgets_values"] == ["AudioX", "auto", "auto", "auto", 0]
+    assert loader["widgets_values"] == [member, "auto", "auto", "auto", 0]
 
 
-def test_the_recipe_and_fixed_seeds(workflow: dict[str, Any]) -> None:
+def test_the_recipe_and_fixed_seeds(workflow: dict[str, Any], member: str) -> None:
     text = json.dumps(workflow)
     assert "randomize" not in text
     seeded = [node for node in workflow["nodes"] if node["type"] in ("AudioXSampler", "KSampler", "RandomNoise")]
@@ -143,7 +156,12 @@ def test_the_recipe_and_fixed_seeds(workflow: dict[str, Any]) -> None:
     for node in seeded:
         assert node["widgets_values"][1] == "fixed"
     steps = {"AudioXSampler": 2, "KSampler": 2, "BasicScheduler": 1, "PolyexponentialScheduler": 0}
-    assert [n["widgets_values"][steps[n["type"]]] for n in workflow["nodes"] if n["type"] in steps] == [250]
+    found = [n["widgets_values"][steps[n["type"]]] for n in workflow["nodes"] if n["type"] in steps]
+    if member == "AudioX":
+        assert found == [250]
+    else:
+        (sampler,) = (node for node in workflow["nodes"] if node["type"] == "AudioXSampler")
+        assert sampler["widgets_values"][2:] == OWN_SETTINGS
 
 
 def test_videos_are_saved_as_they_come(workflow: dict[str, Any]) -> None:
@@ -152,17 +170,27 @@ def test_videos_are_saved_as_they_come(workflow: dict[str, Any]) -> None:
             assert node["widgets_values"][1:] == ["auto", "auto"]
 
 
-def test_the_note_explains(workflow: dict[str, Any]) -> None:
+def test_the_note_explains(workflow: dict[str, Any], member: str) -> None:
     (text,) = note(workflow)["widgets_values"]
     assert text.startswith("# ")
-    for link, what in LINKS.items():
-        assert f"]({link})" in text, what
+    assert f"](https://huggingface.co/HKUSTAudio/{member})" in text
+    assert f"]({LICENCE})" in text
     assert "t5-base" in text
-    assert "models/audiox" in text
+    assert f"models/audiox/{member}/`" in text
     assert "CC-BY-NC 4.0" in text
     assert "watermarked" in text
     for name in re.findall(r"(?<!\*)\*([a-z]+_[a-z_]+)\*(?!\*)", text):
         assert name in TASKS, f"the note names the workflow {name}"
+
+
+def test_the_note_says_which_member_suits_what(workflow: dict[str, Any], member: str) -> None:
+    (text,) = note(workflow)["widgets_values"]
+    (line,) = (line for line in text.split("\n") if line.startswith("- Which model: "))
+    assert [name for name in ("AudioX", "AudioX-MAF", "AudioX-Turbo") if name != member and f"*{name}*" in line]
+    assert ("mean the model's own settings" in text) == (member != "AudioX")
+    files = text.split("## Model files")[1]
+    kinds = {node["type"] for node in workflow["nodes"]}
+    assert ("synchformer_state_dict.pth" in files) == (member != "AudioX" and "AudioXEncodeVideo" in kinds)
 
 
 def test_the_note_names_the_files_to_choose(workflow: dict[str, Any]) -> None:

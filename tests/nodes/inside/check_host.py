@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from pack import DEMO, demo, encode_video, module, near, node, prompt, raises, sample
+from pack import DEMO, Lacking, demo, encode_video, module, near, node, prompt, raises, sample
 
 GOLDEN_CONFIG = Path(__file__).parents[2] / "golden" / "audiox" / "config.json"
 
@@ -16,7 +16,7 @@ GOLDEN_CONFIG = Path(__file__).parents[2] / "golden" / "audiox" / "config.json"
 def check_attention_is_the_core_s() -> None:
     import torch
 
-    attention = module("nodes.model").host_attention
+    attention = module("nodes.network").host_attention
     own = module("audiox_core.networks.layers").torch_attention
     q, k = torch.randn(2, 4, 9, 32), torch.randn(2, 2, 5, 32)
     near(attention(q, k, k, options={}), own(q, k, k), 1e-5)
@@ -52,7 +52,7 @@ def check_layers_that_are_made_when_loaded() -> None:
     """Newer versions, on their favourite devices, make Linear layers only when weights come."""
     memory_management = sys.modules.get("comfy.memory_management")
     if not hasattr(memory_management, "aimdo_enabled"):
-        return  # this ComfyUI has no such layers
+        raise Lacking("layers that are made when loaded")
     exact = sample(steps=2)
     assert memory_management is not None
     before, memory_management.aimdo_enabled = memory_management.aimdo_enabled, True
@@ -153,7 +153,7 @@ def check_the_host_s_previewer_paints_the_same() -> None:
     previewer = latent_preview.get_previewer(torch.device("cpu"), demo()[0].model.latent_format)
     if previewer is None:
         assert not hasattr(latent_preview.Latent2RGBPreviewer, "latent_rgb_factors_reshape")
-        return  # this ComfyUI has no previewer for what is no picture
+        raise Lacking("previewer for what is no picture")
     x = torch.randn(1, 64, 236)
     picture = torch.from_numpy(__import__("numpy").asarray(previewer.decode_latent_to_preview(x))).float()
     own = module("audiox_core.media.picture").latent_picture(x)[0].permute(1, 2, 0) * 255

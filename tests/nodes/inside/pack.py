@@ -18,6 +18,10 @@ PACK = ""
 BASE = Path()
 
 
+class Lacking(Exception):
+    """Raised by a check of what this ComfyUI doesn't have: it is skipped, and says so."""
+
+
 def start(pack: str, base: str) -> None:
     """ComfyUI on the CPU, working in a folder, with our pack loaded as it loads packs."""
     global PACK, BASE

@@ -1,7 +1,7 @@
 """Checks that need ComfyUI's own modules. Run by its interpreter in its folder: each check_ function is one test.
 
 Arguments: the pack's folder, a folder to work in, and the names of checks (none: all). Prints one JSON object,
-check name -> "" or a traceback, as its last line.
+check name -> "", "LACKING: " and what this ComfyUI has not, or a traceback, as its last line.
 """
 
 from __future__ import annotations
@@ -30,6 +30,8 @@ def main() -> None:
                 with torch.inference_mode():  # as ComfyUI runs nodes
                     check()
                 report[name] = ""
+            except pack.Lacking as what:
+                report[name] = f"LACKING: {what}"
             except Exception:
                 report[name] = traceback.format_exc()
     print(json.dumps(report))
