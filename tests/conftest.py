@@ -26,6 +26,7 @@ def pytest_configure(config: pytest.Config) -> None:
         torch.set_num_threads(max(1, (os.cpu_count() or 1) // count))
 
 
+@pytest.hookimpl(tryfirst=True)  # before xdist reads the groups
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """One process for each file, so that what it computes once is; for each golden set; and for all of ComfyUI."""
     if not config.pluginmanager.hasplugin("xdist"):

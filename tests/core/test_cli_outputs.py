@@ -189,7 +189,8 @@ def signalled(tmp_path_factory: pytest.TempPathFactory) -> dict[tuple[str, str],
     cases = [(name, when, str(base / f"{name} {when}")) for name in NAMES for when in MOMENTS]
     for *_, folder in cases:
         Path(folder).mkdir()
-    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    # One thread: a copy of a process has none of the threads that its libraries count on.
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
     done = subprocess.run(
         [sys.executable, "-c", SIGNALS, json.dumps(cases)], env=environment, capture_output=True, text=True
     )
