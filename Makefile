@@ -26,7 +26,7 @@ demo:
 	@echo "The demo model has random weights, so the sound is noise: it shows that everything runs."
 
 test: check
-	@$(environment) pytest -n auto --maxprocesses 4 --dist loadgroup -q --cov --cov-report=term --ignore=tests/benchmarks $(PYTEST_ARGS)
+	@$(environment) pytest -n auto --maxprocesses 4 --dist loadfile -q --cov --cov-report=term --ignore=tests/benchmarks $(PYTEST_ARGS)
 
 check:
 	@$(environment) ruff format --check .

@@ -1,13 +1,10 @@
-"""Options for the whole suite, and which of its tests belong in one process when it runs in several."""
+"""Options for the whole suite, and its share of the processor when it runs in several processes."""
 
 from __future__ import annotations
 
 import os
-from pathlib import Path
 
 import pytest
-
-HERE = Path(__file__).parent
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -24,18 +21,3 @@ def pytest_configure(config: pytest.Config) -> None:
         import torch
 
         torch.set_num_threads(max(1, (os.cpu_count() or 1) // count))
-
-
-@pytest.hookimpl(tryfirst=True)  # before xdist reads the groups
-def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """One process for each file, so that what it computes once is; for each golden set; and for all of ComfyUI."""
-    if not config.pluginmanager.hasplugin("xdist"):
-        return
-    for item in items:
-        group = item.path.relative_to(HERE).as_posix()
-        golden = getattr(item, "callspec", None) and item.callspec.params.get("golden")
-        if golden is not None:
-            group += f"-{golden.folder.name}"
-        elif group.startswith("comfyui/") or group == "nodes/test_inside.py":
-            group = "comfyui"
-        item.add_marker(pytest.mark.xdist_group(group))
