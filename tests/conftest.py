@@ -6,6 +6,10 @@ import os
 
 import pytest
 
+from tests.summary import pytest_terminal_summary
+
+__all__ = ["pytest_terminal_summary"]  # a hook
+
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption(

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Generator, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -13,12 +12,6 @@ from tests.comfyui.browser import ComfyPage, why_no_browser
 from tests.comfyui.server import ComfyServer, find_comfyui
 
 HERE = Path(__file__).parent
-IN_HERE = "tests/comfyui/"
-HOW_TO = (
-    "Set COMFYUI_PATH to a ComfyUI checkout (COMFYUI_PYTHON: its interpreter, if it is not this one; "
-    "COMFYUI_PYTHONPATH: further package folders)"
-)
-HOW_TO_BROWSER = "Install the Python package playwright, and a Chromium on PATH"
 # Lines of ComfyUI's log that tell of models which outlive their graph, or of modules used behind its back.
 LEAKS = ("memory leak", "you accessed")
 
@@ -41,22 +34,6 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
             reason = f"no browser: {no_browser}"
         if reason is not None:
             item.add_marker(pytest.mark.skip(reason=reason))
-
-
-@pytest.hookimpl(wrapper=True, tryfirst=True)
-def pytest_terminal_summary(
-    terminalreporter: pytest.TerminalReporter, config: pytest.Config
-) -> Generator[None, None, None]:
-    """Say in the very last lines how many tests were skipped, and what it takes to run them."""
-    yield
-    skipped = [report.longrepr[2] for report in terminalreporter.stats.get("skipped", ()) if IN_HERE in report.nodeid]
-    reasons = Counter(text.removeprefix("Skipped: ") for text in skipped)
-    for reason, count in reasons.items():
-        if not reason.startswith(("no ComfyUI", "no browser")):
-            continue
-        mend = HOW_TO if reason == "no ComfyUI" else HOW_TO_BROWSER
-        line = f"NOT TRIED IN COMFYUI: {count} tests skipped, {reason}. {mend}."
-        terminalreporter.write_line(line, yellow=True, bold=True)
 
 
 @pytest.fixture(scope="session")

@@ -3,24 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 
 import pytest
 
 from tests.golden.reader import GoldenSet
-
-
-@dataclass(frozen=True)
-class Row:
-    case: str
-    output: str
-    error: float
-    bound: float
-
-
-ROW = "golden row"  # what a report calls it; reports, not the stash, come back from other processes
+from tests.summary import ROW
 
 
 @lru_cache(maxsize=4)
@@ -58,17 +47,3 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
         metafunc.parametrize("golden,case,output", given, ids=ids)
     else:
         metafunc.parametrize("golden", sets, ids=[golden.folder.name for golden in sets])
-
-
-def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    reports = [
-        report for one in terminalreporter.stats.values() for report in one if hasattr(report, "user_properties")
-    ]
-    called = [report for report in reports if getattr(report, "when", None) == "call"]
-    rows = [Row(*row) for report in called for name, row in report.user_properties if name == ROW]
-    if not rows:
-        return
-    terminalreporter.section("golden answers: relative error and bound")
-    for row in rows:
-        mark = "" if row.error <= row.bound else "  <-- over"
-        terminalreporter.write_line(f"{row.case:28s} {row.output:22s} {row.error:9.1e} {row.bound:9.0e}{mark}")
