@@ -1,4 +1,4 @@
-"""Networks borrowed from transformers, also where a torchaudio that is broken would keep it from importing them."""
+"""Networks borrowed from transformers, also where a broken or vanished torchaudio would keep it from importing them."""
 
 from __future__ import annotations
 
@@ -26,18 +26,18 @@ def from_transformers(*names: str) -> list[Any]:
     try:
         return [getattr(transformers, name) for name in names]
     except Exception:  # transformers wraps some errors and not others, and a broken library may raise any
-        reason = _broken()
+        reason = _missing()
         if reason is None:
             raise
-    log.warning("%s is installed but broken (%s): transformers' models are imported without it.", BYSTANDER, reason)
     with _empty_bystander():
-        return [getattr(transformers, name) for name in names]
+        found = [getattr(transformers, name) for name in names]
+    state = "gone" if isinstance(reason, ModuleNotFoundError) else "installed but broken"
+    log.warning("%s is %s (%s): transformers' models are imported without it.", BYSTANDER, state, reason)
+    return found
 
 
-def _broken() -> BaseException | None:
-    """Why torchaudio, which is installed, cannot be imported; None if it can be, or isn't there."""
-    if importlib.util.find_spec(BYSTANDER) is None:
-        return None
+def _missing() -> BaseException | None:
+    """Why torchaudio cannot be imported; None if it can be."""
     try:
         importlib.import_module(BYSTANDER)
     except Exception as error:
