@@ -75,6 +75,9 @@ def plain(comfy: ComfyServer) -> np.ndarray:
 
 @pytest.fixture(scope="module", params=["LOW_VRAM", "NO_VRAM"])
 def small(request: pytest.FixtureRequest, comfyui: Path) -> Iterator[ComfyServer]:
+    management = (comfyui / "comfy" / "model_management.py").read_text(encoding="utf-8")
+    if request.param == "LOW_VRAM" and "max(128 * 1024 * 1024" in management:
+        pytest.skip("this ComfyUI grants every model 128 MB, more than the demo needs")
     server = ComfyServer(comfyui)
     pack = server.base / "custom_nodes" / "small_card"
     pack.mkdir(parents=True)
