@@ -11,7 +11,6 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, BinaryIO
 
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -45,13 +44,16 @@ class FileTensors(dict[str, Tensor]):
         mapped, offset = self[key], self._offsets.get(key)
         if offset is None or not mapped.numel():
             return mapped.clone(memory_format=torch.contiguous_format)
+        copy = torch.empty(mapped.shape, dtype=mapped.dtype)
         try:
-            content = np.fromfile(self.path, np.uint8, mapped.nbytes, offset=offset)
+            with open(self.path, "rb") as file:
+                file.seek(offset)
+                count = file.readinto(copy.reshape(-1).view(torch.uint8).numpy().data)
         except OSError as error:
             raise CheckpointError(f"{self.path}: can't be read any more ({error}). Load it again.") from error
-        if len(content) < mapped.nbytes:
+        if count < mapped.nbytes:
             raise CheckpointError(f"{self.path}: has become shorter while it was read. {DOWNLOAD_AGAIN}")
-        return torch.from_numpy(content).view(mapped.dtype).reshape(mapped.shape)
+        return copy
 
 
 def read_tensors(source: str | Path) -> FileTensors:
