@@ -18,9 +18,9 @@ help:
 demo:
 	@mkdir -p demo
 	@$(environment) audiox_core generate --model demo --text "a steady drum beat" --steps 50 --overwrite \
-		--video audiox_core/assets/sample.mp4 -o demo/out.mp4 --spectrogram demo/out.png
+		--video audiox_core/media/assets/sample.mp4 -o demo/out.mp4 --spectrogram demo/out.png
 	@$(environment) audiox_core generate --model demo-turbo --text "a steady drum beat" --overwrite \
-		--video audiox_core/assets/sample.mp4 -o demo/turbo.mp4
+		--video audiox_core/media/assets/sample.mp4 -o demo/turbo.mp4
 	@echo "Made demo/out.mp4 (the sample video with a new soundtrack) and demo/out.png (its spectrogram),"
 	@echo "and demo/turbo.mp4 in the four steps of the distilled model."
 	@echo "The demo model has random weights, so the sound is noise: it shows that everything runs."

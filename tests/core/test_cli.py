@@ -17,7 +17,7 @@ from audiox_core.media import probe, read_audio, set_soundtrack, write_audio
 from audiox_core.settings import Settings
 
 ROOT = Path(__file__).parents[2]
-SAMPLE = ROOT / "audiox_core" / "assets" / "sample.mp4"
+SAMPLE = ROOT / "audiox_core" / "media" / "assets" / "sample.mp4"
 
 
 @pytest.fixture(autouse=True)

@@ -21,7 +21,7 @@ from audiox_core.media.sound import Sound, uncovered
 from tests.core.media_clips import write_clip
 
 ROOT = Path(__file__).parents[2]
-SAMPLE = ROOT / "audiox_core" / "assets" / "sample.mp4"
+SAMPLE = ROOT / "audiox_core" / "media" / "assets" / "sample.mp4"
 WAVE = torch.sin(torch.arange(88200) / 10).expand(2, -1) / 2
 
 

@@ -18,7 +18,7 @@ from audiox_core.settings import Settings, check_sources
 from tests.core.media_clips import write_clip
 from tests.core.small import small_model
 
-SAMPLE = Path(__file__).parents[2] / "audiox_core" / "assets" / "sample.mp4"
+SAMPLE = Path(__file__).parents[2] / "audiox_core" / "media" / "assets" / "sample.mp4"
 
 
 @pytest.fixture

@@ -23,7 +23,7 @@ from tests.core.media_clips import numbers, packets, picture, turned, write_clip
 from tests.examples import examples
 from tests.sample_clip import make_sample_clip
 
-ASSET = Path(__file__).parents[2] / "audiox_core" / "assets" / "sample.mp4"
+ASSET = Path(__file__).parents[2] / "audiox_core" / "media" / "assets" / "sample.mp4"
 
 
 def impulse(seconds: float, at: float, rate: int = 44100) -> Tensor:

@@ -20,7 +20,7 @@ from audiox_core.pipeline import Pipeline, assemble
 from audiox_core.settings import Settings
 from tests.core.small_family import pixels, small_opened
 
-SAMPLE = Path(__file__).parents[2] / "audiox_core" / "assets" / "sample.mp4"
+SAMPLE = Path(__file__).parents[2] / "audiox_core" / "media" / "assets" / "sample.mp4"
 NAMES = ("maf", "mmdit", "turbo")
 
 

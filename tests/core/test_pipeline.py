@@ -20,7 +20,7 @@ from audiox_core.models import demo
 from audiox_core.pipeline import Pipeline, assemble
 from audiox_core.settings import Settings
 
-SAMPLE = Path(__file__).parents[2] / "audiox_core" / "assets" / "sample.mp4"
+SAMPLE = Path(__file__).parents[2] / "audiox_core" / "media" / "assets" / "sample.mp4"
 QUICK: dict[str, Any] = {"steps": 2, "seconds": 1.5}
 
 

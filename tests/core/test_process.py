@@ -35,7 +35,7 @@ assert [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)] 
 def test_loading_and_running_change_nothing_for_others() -> None:
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     environment.pop("TORCHINDUCTOR_CACHE_DIR", None)
-    sample = str(ROOT / "audiox_core" / "assets" / "sample.mp4")
+    sample = str(ROOT / "audiox_core" / "media" / "assets" / "sample.mp4")
     done = subprocess.run([sys.executable, "-c", CODE, sample], env=environment, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
 

@@ -24,7 +24,7 @@ def main() -> None:
     report = {}
     for path in sorted(Path(__file__).parent.glob("check_*.py")):
         for name, check in list(vars(importlib.import_module(path.stem)).items()):
-            if not name.startswith("check_") or (wanted and name not in wanted):
+            if not name.startswith("check_") or not callable(check) or (wanted and name not in wanted):
                 continue
             try:
                 with torch.inference_mode():  # as ComfyUI runs nodes

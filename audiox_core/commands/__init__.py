@@ -1,0 +1,1 @@
+"""The command line's commands; __main__ is their door."""
