@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,6 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from .commands.bars import OnStep, bar_of, download_bars
 from .conditioner import Conditioner
 from .errors import AudioXError, InputError
 from .media.sound import Sound
@@ -24,15 +24,12 @@ from .models.parts import Hearing, Model, Sight, Words
 from .sampling import generator_from
 from .sampling.guidance import GuidedVelocity
 from .sampling.in_turn import InTurn
-from .settings import MEDIA_FILES, Settings, check_sources
-from .weights.download import OnDownload
+from .settings import MEDIA_FILES, Settings
 from .weights.hub import check_place
 from .weights.load import load_part, share_equal
 from .weights.open import Opened, describe_model, open_model
 
 log = logging.getLogger("audiox")
-
-OnStep = Callable[[int, int], None]
 
 
 @dataclass(frozen=True)
@@ -82,6 +79,8 @@ class Pipeline:
         step of each window; what it raises ends the run. progress shows bars.
         Raises InputError for arguments out of range, MediaError for unreadable files, OutOfMemory.
         """
+        from .media.given import check_sources
+
         given = Settings.named(text=text, video=video, audio=audio, **settings).resolved(self.model)
         check_sources(given)
         for doubt in given.doubts(self.model):
@@ -130,7 +129,7 @@ class Pipeline:
 
         drawn, conditioner, model = drawn or {}, self.conditioner, self.model
         found: dict[str, Tensor | None] = {}
-        with _bar("encode", progress) as bar:
+        with bar_of("encode", progress) as bar:
             picture = given.video if given.video is not None else given.image
             if given.text is not None:
                 found[model.reader(Words)] = conditioner.text(given.text)
@@ -180,7 +179,7 @@ class Pipeline:
                     rescale=settings.rescale,
                 )
 
-            with _bar("sample", progress) as bar:
+            with bar_of("sample", progress) as bar:
 
                 def told(done: float, number: int) -> None:
                     for tell in (bar, on_step):
@@ -195,7 +194,7 @@ class Pipeline:
 
     def decode(self, latents: Tensor, *, progress: bool = False) -> Tensor:
         """Latents (B, C, L) -> waveform (B, 2, 2048 L), float32 on the CPU, unbounded."""
-        with _bar("decode", progress) as bar:
+        with bar_of("decode", progress) as bar:
 
             def work(network: Any, step: Step) -> Tensor:
                 # The plan is for a window: what is longer is never decoded at once.
@@ -205,8 +204,8 @@ class Pipeline:
             return self.residence.run(self.model.autoencoder.name, work).float().cpu()
 
     def finish(self, waveform: Tensor, settings: Settings) -> Sound:
-        """Trims (1, 2, N) to the requested length and brings its peak to 1."""
-        from .media import normalize_peak
+        """Trims (1, 2, N) to the requested length and sets its level."""
+        from .media.loudness import at_level
 
         if not torch.isfinite(waveform).all():
             raise AudioXError(
@@ -216,7 +215,8 @@ class Pipeline:
         sound = waveform[0, :, : self.timing.to_samples(seconds)].contiguous()
         sources = [getattr(settings, name) for name in MEDIA_FILES]
         files = tuple(source for source in sources if isinstance(source, str | os.PathLike))
-        return Sound(normalize_peak(sound) if settings.normalize else sound, self.timing.sample_rate, files)
+        rate = self.timing.sample_rate
+        return Sound(at_level(sound, rate, settings.normalize), rate, files)
 
 
 def _window(tokens: Mapping[str, Tensor], number: int, device: torch.device) -> dict[str, Tensor]:
@@ -247,7 +247,7 @@ def load_pipeline(
     if text_encoder is not None:
         check_place("text encoder", text_encoder)  # before six gigabytes are downloaded
     machine = measure(device)
-    with _download_bars(progress) as on_progress:
+    with download_bars(progress) as on_progress:
         opened = open_model(
             name,
             config=config,
@@ -300,47 +300,3 @@ def plan_for(
     model: Model = describe_model(name, config=config, models_dirs=models_dirs)
     machine = measure(device)
     return machine, make_plan(machine, model, precision=dtype, offload=offload, max_vram_gb=max_vram_gb)
-
-
-@contextmanager
-def _bar(name: str, show: bool) -> Iterator[OnStep | None]:
-    """A progress bar fed by (done, total) calls, from the first one on; None when it is not wanted."""
-    if not show:
-        yield None
-        return
-    from tqdm import tqdm
-
-    bars: list[Any] = []
-
-    def tell(done: int, total: int) -> None:
-        if not bars:
-            bars.append(tqdm(desc=name, total=total))
-        bars[0].update(done - bars[0].n)
-
-    try:
-        yield tell
-    finally:
-        for bar in bars:
-            bar.close()
-
-
-@contextmanager
-def _download_bars(show: bool) -> Iterator[OnDownload | None]:
-    """A progress bar for each file that is downloaded."""
-    if not show:
-        yield None
-        return
-    from tqdm import tqdm
-
-    bars: dict[str, Any] = {}
-
-    def tell(file: str, done: int, total: int) -> None:
-        if file not in bars:
-            bars[file] = tqdm(desc=f"download {file}", total=total, unit="B", unit_scale=True, initial=done)
-        bars[file].update(done - bars[file].n)
-
-    try:
-        yield tell
-    finally:
-        for bar in bars.values():
-            bar.close()

@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import dataclass, fields, replace
 from numbers import Integral, Real
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from .errors import InputError, MediaError, nearest
+from .errors import InputError, nearest
 from .sampling.schedules import shown
 
 if TYPE_CHECKING:
@@ -42,9 +40,9 @@ class Settings:
     seconds is the sound's length, up to an hour, 0 for the rest of the video; start and audio_start are where video and
     audio begin. A sound longer than the model's window is made window by window: each sees its own stretch of the
     video, and keeps and carries on the last `kept` seconds of the one before, half a window unless given. seed, 0 to
-    2**63 - 1, chooses among 2**32 noises; those below 2**32 all differ. guidance 1 switches it off, rescale is in 0..1,
-    normalize brings the peak to 1. prompt_hidden is the share of the audio prompt that is hidden at random, 0 for none:
-    models that were trained so also do it when they generate.
+    2**63 - 1, chooses among 2**32 noises; those below 2**32 all differ. guidance 1 switches it off, rescale is in 0..1.
+    normalize is "peak" (True) for a peak of 1, "loudness" for -16 LUFS, or "off" (False). prompt_hidden is the share of
+    the audio prompt that is hidden at random, 0 for none: models that were trained so also do it when they generate.
     """
 
     text: str | None = None
@@ -63,7 +61,7 @@ class Settings:
     rescale: float = 0.0
     start: float = 0.0
     audio_start: float = 0.0
-    normalize: bool = True
+    normalize: bool | str = True
     prompt_hidden: float | None = None
     kept: float | None = None
 
@@ -98,6 +96,7 @@ class Settings:
 
     def check(self, model: Model) -> None:
         """Raises InputError or MediaError for what would fail later, without reading more than file names."""
+        from .media.loudness import check_level
         from .sampling import find_objective
 
         for name in ("text", "negative_text"):
@@ -125,8 +124,7 @@ class Settings:
             raise InputError(f"guidance: {guidance} is out of range; 7 is usual, 1 switches it off")
         if not 0 <= number("rescale", self.rescale) <= 1:
             raise InputError(f"rescale: {self.rescale} is out of range; choose 0 to 1")
-        if not isinstance(self.normalize, bool):
-            raise InputError(f"normalize: expected True or False, got {shown(self.normalize)}")
+        check_level(self.normalize)
         if self.prompt_hidden is not None and not 0 <= number("prompt_hidden", self.prompt_hidden) <= 1:
             raise InputError(f"prompt_hidden: {self.prompt_hidden} is out of range; choose 0 (nothing hidden) to 1")
         schedule: dict[str, Any] = {name: getattr(self, name) for name in ("steps", "sigma_min", "sigma_max", "rho")}
@@ -177,9 +175,13 @@ class Settings:
             if getattr(self, name) is not None and kind not in reads:
                 raise InputError(f"{name}: this model does not follow it. Leave {name} out.")
         self._check_files()
+        from .media.given import check_sound
+
         check_sound("audio", self.audio)
 
     def _check_files(self) -> None:
+        from .media.given import check_file
+
         given = {name: getattr(self, name) for name in MEDIA_FILES}
         for name in MEDIA_FILES:
             if isinstance(given[name], str | os.PathLike):
@@ -216,118 +218,3 @@ def check_text(name: str, prompt: Any) -> None:
         prompt.encode("utf-8")
     except UnicodeEncodeError as error:
         raise InputError(f"{name}: holds bytes that are no UTF-8 text ({error}). Mend the encoding.") from error
-
-
-def check_file(name: str, path: str | os.PathLike[str]) -> None:
-    """Raises MediaError unless an input file is there."""
-    from .media.reading import name_of
-
-    shown_name = name_of(path)
-    try:
-        file = Path(path)
-        there, folder, plain = file.exists(), file.is_dir(), file.is_file()
-    except (OSError, ValueError) as error:
-        reason = getattr(error, "strerror", None) or error
-        raise MediaError(f"{name}: {shown_name} is no path ({reason}). Check it.") from error
-    if not there:
-        raise MediaError(f"{name}: {shown_name}: no such file. Check the path.")
-    if folder:
-        raise MediaError(f"{name}: {shown_name or '.'} is a folder. Give one file.")
-    if not plain:
-        raise MediaError(f"{name}: {shown_name} is a pipe or device. Give an ordinary file.")
-
-
-def check_sound(name: str, value: Any) -> None:
-    """Raises InputError unless a value is nothing, a file, or samples (channels, N); MediaError for NaN in them."""
-    if value is None or isinstance(value, str | os.PathLike) or hasattr(value, "read"):
-        return
-    if not hasattr(value, "ndim"):
-        raise InputError(f"{name}: expected a file or a waveform, got {type(value).__name__}. Give its path.")
-    from .media import check_waveform
-
-    check_waveform(value)
-
-
-def check_output(
-    target: str | os.PathLike[str],
-    *,
-    video: str | os.PathLike[str] | None = None,
-    inputs: Iterable[Any] = (),
-    name: str = "output",
-    overwrite: bool = True,
-) -> bool:
-    """Whether a sound's output is a video, after all checks of its name: ending, folder, and that it is no input.
-
-    inputs are the files that are read beside the video. Raises InputError for an ending that nothing is written in,
-    or a video file without a video; MediaError where nothing can be written, or a file is and overwrite is False.
-    """
-    from .media import AUDIO_SUFFIXES, VIDEO_SUFFIXES
-    from .media.reading import name_of
-
-    suffix = Path(target).suffix.lower()
-    to_video = suffix in VIDEO_SUFFIXES
-    if not to_video and suffix not in AUDIO_SUFFIXES:
-        valid = ", ".join(sorted({*AUDIO_SUFFIXES, *VIDEO_SUFFIXES}))
-        raise InputError(f"{name} {name_of(target)}: unknown ending {suffix!r}. Use one of {valid}.")
-    if to_video and video is None:
-        raise InputError(f"{name} {name_of(target)}: a video file needs --video; for the sound alone use .wav or .flac")
-    _check_place(target, (video, *inputs), name, overwrite)
-    return to_video
-
-
-def check_picture(
-    target: str | os.PathLike[str],
-    *,
-    inputs: Iterable[Any] = (),
-    name: str = "spectrogram",
-    overwrite: bool = True,
-) -> None:
-    """Raises InputError unless a picture can be written under this name, MediaError where nothing can be.
-
-    inputs are the files that are read, which it must not replace; without overwrite it replaces none.
-    """
-    from .media.reading import name_of
-
-    suffix = Path(target).suffix.lower()
-    if suffix != ".png":
-        raise InputError(f"{name} {name_of(target)}: unknown ending {suffix!r}. Use .png.")
-    _check_place(target, inputs, name, overwrite)
-
-
-def _check_place(target: str | os.PathLike[str], inputs: Iterable[Any], name: str, overwrite: bool) -> None:
-    from .media import check_writable
-    from .media.reading import name_of
-
-    check_writable(target, [source for source in inputs if source is not None])
-    if not overwrite and os.path.exists(target):
-        raise MediaError(
-            f"{name} {name_of(target)}: already exists. Give --overwrite to replace it, or choose another name."
-        )
-
-
-def check_sources(given: Settings) -> None:
-    """Raises InputError for a file that is given as what it isn't, or whose end is before the start that is asked for.
-
-    Opens the files, and decodes a picture of each at most. Raises MediaError for unreadable ones.
-    """
-    from .media import probe
-    from .media.reading import name_of
-
-    if given.video is not None:
-        info = probe(given.video)
-        if not info.has_video:
-            raise InputError(f"video: {name_of(given.video)} has no pictures. Give it as audio.")
-        if info.duration is not None and not info.is_image and given.start >= info.duration:
-            raise InputError(
-                f"start is {given.start:g} s, the video lasts {info.duration:.2f} s. Choose an earlier start."
-            )
-    if given.image is not None:
-        info = probe(given.image)
-        if not info.has_video:
-            raise InputError(f"image: {name_of(given.image)} has no picture. Give a picture, or this as audio.")
-        if not info.is_image and (info.duration or 0) * (info.fps or 0) > 1.5:
-            raise InputError(
-                f"image: {name_of(given.image)} is a video of {info.duration:.2f} s. Give it as video, or one picture."
-            )
-    if isinstance(given.audio, str | os.PathLike) and not probe(given.audio).has_audio:
-        raise InputError(f"audio: {name_of(given.audio)} has no sound. Give a file that has.")

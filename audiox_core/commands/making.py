@@ -17,11 +17,12 @@ log = logging.getLogger("audiox")
 def generate(args: argparse.Namespace) -> None:
     """Makes a sound and writes it. What can be found wrong is found before anything is downloaded or loaded."""
     from ..media import check_soundtrack, set_soundtrack
+    from ..media.given import check_output, check_picture, check_sources
     from ..media.reading import name_of
     from ..media.sound import uncovered
     from ..memory.machine import measure
     from ..memory.plan import check_options
-    from ..settings import Settings, check_output, check_picture, check_sources
+    from ..settings import Settings
     from ..weights.open import describe_model
 
     target, place, settings = Path(args.output), place_of(args), settings_of(args)

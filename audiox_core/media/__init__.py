@@ -24,12 +24,18 @@ if TYPE_CHECKING:
     from .frames import read_frame_sets as read_frame_sets
     from .frames import read_frames as read_frames
     from .frames import read_image as read_image
+    from .loudness import LEVELS as LEVELS
+    from .loudness import at_level as at_level
+    from .loudness import integrated_loudness as integrated_loudness
+    from .loudness import normalize_loudness as normalize_loudness
+    from .loudness import true_peak as true_peak
     from .mux import check_soundtrack as check_soundtrack
     from .mux import set_soundtrack as set_soundtrack
     from .probing import MediaInfo as MediaInfo
     from .probing import probe as probe
     from .resampling import resample as resample
     from .resizing import resize as resize
+    from .spans import parse_spans as parse_spans
     from .spectrogram import spectrogram_image as spectrogram_image
     from .spectrogram import write_png as write_png
     from .writing import check_writable as check_writable
@@ -43,10 +49,12 @@ _HOME = {
     "containers": ("VIDEO_SUFFIXES",),
     "encode": ("encode_video",),
     "frames": ("frame_sets_from_images", "frames_from_images", "read_frame_sets", "read_frames", "read_image"),
+    "loudness": ("LEVELS", "at_level", "integrated_loudness", "normalize_loudness", "true_peak"),
     "mux": ("check_soundtrack", "set_soundtrack"),
     "probing": ("MediaInfo", "probe"),
     "resampling": ("resample",),
     "resizing": ("resize",),
+    "spans": ("parse_spans",),
     "spectrogram": ("spectrogram_image", "write_png"),
     "writing": ("check_writable", "refuse_inputs"),
 }

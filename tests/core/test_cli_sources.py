@@ -13,8 +13,9 @@ import torch
 from audiox_core import __main__ as cli
 from audiox_core.errors import InputError, ModelNotFound
 from audiox_core.media import write_audio, write_png
+from audiox_core.media.given import check_sources
 from audiox_core.pipeline import Pipeline
-from audiox_core.settings import Settings, check_sources
+from audiox_core.settings import Settings
 from tests.core.media_clips import write_clip
 from tests.core.small import small_model
 
