@@ -21,7 +21,7 @@ from .layers import (
     torch_attention,
 )
 from .ops import operations as default_operations
-from .windows import rows_of
+from .rows import rows_of
 
 TIMESTEP_FEATURES = 256
 

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from .layers import Attention, torch_attention
 from .multihead import MultiheadAttention
 from .ops import operations as default_operations
-from .windows import rows_of
+from .rows import rows_of
 
 
 @dataclass(frozen=True)

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from ..errors import InputError
 from .layers import Attention, FourierFeatures, Rotary, rotary_table, torch_attention
 from .ops import operations as default_operations
-from .windows import rows_of
+from .rows import rows_of
 
 TIMESTEP_FEATURES = 256
 LAYER_NORM_EPS, RMS_NORM_EPS = 1e-5, 1e-6

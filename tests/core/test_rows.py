@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from audiox_core.errors import InputError
-from audiox_core.networks.windows import rows_of
+from audiox_core.networks.rows import rows_of
 
 
 def test_rows_keep_the_order_and_are_spread_over_the_batch() -> None:
