@@ -11,7 +11,10 @@ from torch import Tensor
 
 from .errors import InputError
 from .models.parts import Hearing, Sight, Words
+from .models.settings import Settings
 from .networks.t5 import truncate
+from .sampling.guidance import Guidance
+from .sampling.windows import Windows
 from .weights.open import Opened
 
 log = logging.getLogger("audiox")
@@ -88,6 +91,66 @@ class Conditioner:
         if drawn is None:
             self._nothing[modality] = tokens
         return tokens
+
+    def follow(
+        self,
+        given: Settings,
+        drawn: Mapping[str, Any],
+        windows: Sequence[int] = (0,),
+        *,
+        prompts: Sequence[str | None] = (),
+        tell: Tell | None = None,
+    ) -> dict[str, Tensor]:
+        """Condition tokens (1, W, M, D) of what the settings follow; what is absent takes what stands for nothing.
+
+        windows are the latents at which they start: of a video, each sees its own stretch. prompts are theirs, where
+        they have several. W is 1 for everything else.
+        """
+        from .media.prompts import hear, look_in_turn
+
+        model, timing = self.model, self.model.timing
+        found: dict[str, Tensor | None] = {}
+        picture = given.video if given.video is not None else given.image
+        prompts = list(prompts) or [given.text]
+        if any(prompt is not None for prompt in prompts):
+            texts = {prompt: self.text(prompt) for prompt in prompts}
+            various = prompts if len(texts) > 1 else prompts[:1]
+            found[model.reader(Words)] = torch.stack([texts[prompt] for prompt in various], dim=1)
+        if picture is not None:
+            modality = model.reader(Sight)
+            reads: Any = model.condition(modality).reads
+            starts = [timing.to_seconds(window) for window in windows[: 1 if given.video is None else None]]
+            views = [
+                self.encode(modality, seen.frames, drawn.get(modality), tell)
+                for seen in look_in_turn(reads, picture, [given.start + start for start in starts])
+            ]
+            found[modality] = torch.stack(views, dim=1)
+        if given.audio is not None:
+            modality = model.reader(Hearing)
+            reads = model.condition(modality).reads
+            heard = hear(reads, given.audio, start=given.audio_start)
+            found[modality] = self.encode(modality, heard, drawn.get(modality), tell)
+        return self.complete(found, drawn)
+
+    def guidance(
+        self, given: Settings, drawn: Mapping[str, Any], windows: Windows, tell: Tell | None = None
+    ) -> Guidance:
+        """All that a run over these windows is guided by, as resolved settings say."""
+        moments = windows.middles(together=given.long == "together")
+        prompts = [given.prompt_at(self.model.timing.to_seconds(1) * moment) for moment in moments] if given.at else ()
+        positive = self.follow(given, drawn, windows.starts, prompts=prompts, tell=tell)
+        negative = None
+        if given.negative_text is not None:
+            # The same draws: guidance multiplies whatever differs between the two.
+            negative = self.follow(given.only(text=given.negative_text), drawn, tell=tell)
+        scales = given.scales(self.model)
+        names, parts = list(scales), []
+        if len(set(scales.values())) > 1:
+            nothing = self.complete({}, drawn)
+            for count in range(len(names) - 1, 0, -1):
+                part = {name: positive[name] if name in names[:count] else nothing[name] for name in positive}
+                parts.append((part, scales[names[count - 1]]))
+        return Guidance(positive, negative, scales[names[-1]], given.rescale, tuple(parts))
 
     def complete(self, given: Mapping[str, Tensor | None], drawn: Mapping[str, Any] | None = None) -> dict[str, Tensor]:
         """Tokens (B, W, M, D) of every modality: those given (B, M, D), and what stands for the absent ones."""

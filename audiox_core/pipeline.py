@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import logging
-import os
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from .commands.bars import OnStep, bar_of, download_bars
+from . import editing
+from .commands.bars import OnStep, Watch, bar_of, download_bars
 from .conditioner import Conditioner
 from .errors import AudioXError, InputError
 from .media.sound import Sound
@@ -20,16 +20,20 @@ from .memory.machine import Machine, measure
 from .memory.plan import Plan, check_options, make_plan
 from .memory.report import report
 from .memory.residence import Residence, Step
-from .models.parts import Hearing, Model, Sight, Words
+from .models.parts import Model
+from .models.settings import LARGEST_SEED, Settings, whole
+from .networks.autoencoder import DECODE_HALO
 from .sampling import generator_from
-from .sampling.guidance import GuidedVelocity
-from .sampling.in_turn import InTurn
-from .settings import MEDIA_FILES, Settings
+from .sampling.guidance import Guidance
+from .sampling.task import Task
+from .sampling.windows import Windows
 from .weights.hub import check_place
 from .weights.load import load_part, share_equal
 from .weights.open import Opened, describe_model, open_model
 
 log = logging.getLogger("audiox")
+
+MOST_TAKES = 64
 
 
 @dataclass(frozen=True)
@@ -47,6 +51,8 @@ class Draws:
 class Pipeline:
     """A loaded model. Made by load_pipeline; call it with what the sound should follow."""
 
+    edit, extend, vary = editing.edit, editing.extend, editing.vary
+
     def __init__(self, opened: Opened, residence: Residence, *, machine: Machine):
         self.opened, self.model, self.timing = opened, opened.model, opened.model.timing
         self.residence, self.machine, self.plan = residence, machine, residence.plan
@@ -58,47 +64,75 @@ class Pipeline:
         """What the machine has, and where each part of the model goes."""
         return report(self.plan, self.machine)
 
-    @torch.inference_mode()
-    def __call__(
-        self,
-        text: str | None = None,
-        video: Any = None,
-        audio: Any = None,
-        *,
-        on_step: OnStep | None = None,
-        progress: bool = False,
-        **settings: Any,
-    ) -> Sound:
+    def __call__(self, text: str | None = None, video: Any = None, audio: Any = None, **given: Any) -> Sound:
         """A sound of so many seconds that follows the given text, video, image and audio prompt, alone or together.
 
         video (from start seconds on) and image are files; image counts as a still video. audio is a file (from
         audio_start seconds on) or a stereo waveform (2, N) at the model's rate, ten seconds of which are heard as an
-        example. Other settings: seconds, steps, guidance, seed, negative_text, sampler, sigma_min, sigma_max, rho,
-        rescale, start, audio_start, normalize, prompt_hidden and kept, as in Settings; what is left out is the model's
-        own. A sound longer than the model's window is made window by window. on_step(done, total) is called after each
-        step of each window; what it raises ends the run. progress shows bars.
-        Raises InputError for arguments out of range, MediaError for unreadable files, OutOfMemory.
+        example. Other settings are those of Settings, by their names; what is left out is the model's own. A sound
+        longer than the model's window is made of windows.
+
+        on_step(done, total) is called after each step of each window; what it raises ends the run. on_sound(sound) is
+        given what is finished after each window, where they are made one after the other. keep_finished: Ctrl-C (a
+        KeyboardInterrupt, also one that on_step raises) ends with the windows that are finished, if there are any.
+        progress shows bars. Raises InputError for arguments out of range, MediaError for unreadable files, OutOfMemory.
         """
+        return self.made(*self.settled(text=text, video=video, audio=audio, **given))
+
+    def takes(self, count: int, text: str | None = None, **given: Any) -> list[Sound]:
+        """Several sounds of the same inputs, each what a call with its own seed makes: seed, seed + 1, ..."""
+        if not 1 <= whole("takes", count) <= MOST_TAKES:
+            raise InputError(f"takes: {count} is out of range; choose 1 to {MOST_TAKES}")
+        settings, watch = self.settled(text=text, **given)
+        seeds = [(settings.seed + i) % (LARGEST_SEED + 1) for i in range(count)]
+        return [self.made(settings.changed(seed=seed), watch) for seed in seeds]
+
+    def settled(self, **given: Any) -> tuple[Settings, Watch]:
+        """Settings resolved and checked, and who is told. What can hardly be meant is told in the log."""
         from .media.given import check_sources
 
-        given = Settings.named(text=text, video=video, audio=audio, **settings).resolved(self.model)
-        check_sources(given)
-        for doubt in given.doubts(self.model):
+        told = {name: given[name] for name in (f.name for f in fields(Watch)) if name in given}
+        asked = {name: value for name, value in given.items() if name not in told}
+        settings = Settings.named(**asked).resolved(self.model)
+        check_sources(settings)
+        for doubt in settings.doubts(self.model):
             log.warning("%s", doubt)
-        latents = max(self.timing.latents, self.timing.to_latents(given.seconds))  # type: ignore[arg-type]
-        draws = self.draw(given.seed, latents, hidden=given.prompt_hidden)
-        positive = self.encode(given, draws.conditions, self.windows(latents, given), progress=progress)
-        negative = None
-        if given.negative_text is not None:
-            # The same draws: guidance multiplies whatever differs between the two.
-            negative = self.encode(Settings(text=given.negative_text), draws.conditions, progress=progress)
-        made = self.sample(positive, negative, draws, given, on_step=on_step, progress=progress)
-        return self.finish(self.decode(made, progress=progress), given)
+        return settings, Watch(**told)
 
-    def windows(self, latents: int, settings: Settings) -> tuple[int, ...]:
-        """Where the windows of a sound of so many latents start; one for a sound that isn't longer than a window."""
+    def made(self, given: Settings, watch: Watch, *, init: Tensor | None = None) -> Sound:
+        """The sound of settled settings. init (1, C, L): latents that are varied."""
+        latents = self.sampled(given, self.windows(given), watch, init=init)
+        return self.finish(self.decode(latents, loop=given.loop, progress=watch.progress), given)
+
+    def windows(self, settings: Settings) -> Windows:
+        """The windows of a sound; one for a sound that isn't longer than a window."""
         kept = None if settings.kept is None else self.timing.nearest_latents(settings.kept)
-        return self.timing.windows(latents, kept)
+        seconds, window = settings.seconds or self.timing.prompt_seconds, self.timing.latents
+        if settings.loop:
+            latents = self.timing.loop_latents(seconds, kept)
+            return Windows(latents, window, self.timing.windows(latents, kept, loop=True), loop=True)
+        latents = max(window, self.timing.to_latents(seconds))
+        return Windows(latents, window, self.timing.windows(latents, kept))
+
+    @torch.inference_mode()
+    def sampled(
+        self,
+        given: Settings,
+        windows: Windows,
+        watch: Watch,
+        *,
+        init: Tensor | None = None,
+        source: Tensor | None = None,
+        mask: Tensor | None = None,
+    ) -> Tensor:
+        """Latents (1, C, L), float32 on the CPU, of settled settings in these windows. init, source, mask: see Task."""
+        draws = self.draw(given.seed, windows.latents, hidden=given.prompt_hidden)
+        with bar_of("encode", watch.progress) as bar:
+            guidance = self.conditioner.guidance(given, draws.conditions, windows, bar)
+        held: Any = {"init": init, "source": source, "mask": mask}
+        task = self.task(guidance, draws, given, windows, **held)
+        heard = self._heard_early(given, watch) if source is None and not given.loop else None
+        return self._run(task, watch, heard)
 
     def draw(self, seed: int, latents: int | None = None, *, hidden: float | None = None) -> Draws:
         """What chance decides in a generation of so many latents (None: the model's window).
@@ -119,35 +153,32 @@ class Pipeline:
         drawn: Mapping[str, Any] | None = None,
         windows: Sequence[int] = (0,),
         *,
+        prompts: Sequence[str | None] = (),
         progress: bool = False,
     ) -> dict[str, Tensor]:
-        """Condition tokens (1, W, M, D) by modality; what is absent takes what stands for nothing.
-
-        windows are the latents at which they start: of a video, each sees its own stretch. W is 1 for everything else.
-        """
-        from .media.prompts import hear, look_in_turn
-
-        drawn, conditioner, model = drawn or {}, self.conditioner, self.model
-        found: dict[str, Tensor | None] = {}
+        """Condition tokens (1, W, M, D) by modality; see Conditioner.follow."""
         with bar_of("encode", progress) as bar:
-            picture = given.video if given.video is not None else given.image
-            if given.text is not None:
-                found[model.reader(Words)] = conditioner.text(given.text)
-            if picture is not None:
-                modality = model.reader(Sight)
-                reads: Any = model.condition(modality).reads
-                starts = [self.timing.to_seconds(window) for window in windows[: 1 if given.video is None else None]]
-                views = [
-                    conditioner.encode(modality, seen.frames, drawn.get(modality), bar)
-                    for seen in look_in_turn(reads, picture, [given.start + start for start in starts])
-                ]
-                found[modality] = torch.stack(views, dim=1)
-            if given.audio is not None:
-                modality = model.reader(Hearing)
-                reads = model.condition(modality).reads
-                heard = hear(reads, given.audio, start=given.audio_start)
-                found[modality] = conditioner.encode(modality, heard, drawn.get(modality), bar)
-            return conditioner.complete(found, drawn)
+            return self.conditioner.follow(given, drawn or {}, windows, prompts=prompts, tell=bar)
+
+    def task(self, guidance: Guidance, draws: Draws, settings: Settings, windows: Windows, **held: Any) -> Task:
+        """What is to be sampled, as resolved settings say. held: see Task."""
+        names = ("steps", "sigma_min", "sigma_max", "rho", "sampler")
+        schedule = {name: getattr(settings, name) for name in names}
+        schedule["steps"] = settings.steps or self.model.recipe.steps
+        # A loop that is no longer than a window has no windows that could follow each other.
+        together = settings.long == "together" or (windows.loop and windows.latents <= windows.length)
+        at_once = self.plan.at_once(self.model, len(windows.starts))
+        return Task(
+            draws.noise,
+            windows,
+            guidance,
+            draws.generator,
+            schedule | {"objective": self.model.recipe.objective},
+            together=together,
+            at_once=at_once,
+            kept=None if at_once == len(windows.starts) else at_once,
+            **held,
+        )
 
     def sample(
         self,
@@ -157,51 +188,73 @@ class Pipeline:
         settings: Settings,
         *,
         on_step: OnStep | None = None,
-        progress: bool = False,
     ) -> Tensor:
-        """Latents (1, C, L), float32 on the CPU, from condition tokens by modality and resolved settings.
+        """Latents (1, C, L), float32 on the CPU, from condition tokens by modality and resolved settings."""
+        guidance = Guidance(positive, negative, settings.guidance or self.model.recipe.guidance, settings.rescale)
+        latents, window = draws.noise.shape[-1], self.timing.latents
+        windows = self.windows(settings.changed(seconds=self.timing.to_seconds(latents)))
+        if latents < window:
+            windows = Windows(latents, latents, (0,))
+        return self._run(self.task(guidance, draws, settings, windows), Watch(on_step), None)
 
-        More latents than a window are made window by window: each keeps the last latents of the one before it.
-        """
-        steps, latents = settings.steps or self.model.recipe.steps, draws.noise.shape[-1]
-        starts, length = self.windows(latents, settings), min(self.timing.latents, latents)
-        schedule: Any = {name: getattr(settings, name) for name in ("sigma_min", "sigma_max", "rho", "sampler")}
-        # A second attempt after running out of memory goes on with the window that failed, and draws the same.
-        in_turn = InTurn(draws.noise, starts, length, draws.generator)
+    def _run(self, task: Task, watch: Watch, heard: Callable[[Task], None] | None) -> Tensor:
+        """A task's latents. heard is called with it after each window."""
+        with bar_of("sample", watch.progress) as bar:
 
-        def attempt(network: Any, step: Step) -> Tensor:
-            def velocity(number: int) -> GuidedVelocity:
-                return GuidedVelocity(
-                    network,
-                    _window(positive, number, step.device),
-                    None if negative is None else _window(negative, number, step.device),
-                    scale=settings.guidance,  # type: ignore[arg-type]
-                    rescale=settings.rescale,
-                )
+            def told(done: int, total: int) -> None:
+                for tell in (bar, watch.on_step):
+                    if tell is not None:
+                        tell(done, total)
 
-            with bar_of("sample", progress) as bar:
+            def attempt(network: Any, step: Step) -> Tensor:
+                most = None if heard is None else 1
+                return task.run(network, device=step.device, on_step=told, most=most)
 
-                def told(done: float, number: int) -> None:
-                    for tell in (bar, on_step):
-                        if tell is not None:
-                            tell(round((number + done) * steps), steps * len(starts))
+            latents = task.in_turn.made
+            try:
+                while not task.finished:
+                    latents = self.residence.run(self.model.backbone.name, attempt)
+                    if heard is not None:
+                        heard(task)
+            except KeyboardInterrupt:
+                if not (watch.keep_finished and task.finished_latents):
+                    raise
+                log.warning("stopped: what was finished by then is kept")
+                latents = task.in_turn.made[..., : task.finished_latents]
+        return latents
 
-                objective = self.model.recipe.objective
-                return in_turn(velocity, device=step.device, on_step=told, objective=objective, steps=steps, **schedule)
+    def _heard_early(self, given: Settings, watch: Watch) -> Callable[[Task], None] | None:
+        """What lets on_sound hear each window when it is finished."""
+        tell, ratio = watch.on_sound, self.timing.downsampling_ratio
+        if tell is None:
+            return None
+        heard: list[Tensor] = []  # (1, 2, n) without the end that the next window changes
 
-        made: Tensor = self.residence.run(self.model.backbone.name, attempt)
-        return made
+        def hear(task: Task) -> None:
+            known = sum(piece.shape[-1] for piece in heard) // ratio
+            first, end = max(known - DECODE_HALO, 0), task.finished_latents
+            new = self.decode(task.in_turn.made[..., first:end])[..., (known - first) * ratio :]
+            tell(self.finish(torch.cat([*heard, new], dim=-1), given))
+            heard.append(new[..., : max(end - known - DECODE_HALO, 0) * ratio])
 
-    def decode(self, latents: Tensor, *, progress: bool = False) -> Tensor:
-        """Latents (B, C, L) -> waveform (B, 2, 2048 L), float32 on the CPU, unbounded."""
+        return hear
+
+    @torch.inference_mode()
+    def decode(self, latents: Tensor, *, loop: bool = False, progress: bool = False) -> Tensor:
+        """Latents (B, C, L) -> waveform (B, 2, 2048 L), float32 on the CPU, unbounded; a loop's end knows its start."""
+        halo, ratio = DECODE_HALO if loop else 0, self.timing.downsampling_ratio
+        if loop:
+            latents = Windows(latents.shape[-1], latents.shape[-1] + 2 * halo, (-halo,)).cut(latents, 0)
         with bar_of("decode", progress) as bar:
 
             def work(network: Any, step: Step) -> Tensor:
                 # The plan is for a window: what is longer is never decoded at once.
-                tile = step.tile or (self.timing.latents if latents.shape[-1] > self.timing.latents else None)
+                longer = latents.shape[-1] > self.timing.latents + 2 * halo
+                tile = step.tile or (self.timing.latents if longer else None)
                 return network.decode(latents, tile=tile, on_tile=bar, device=step.device)
 
-            return self.residence.run(self.model.autoencoder.name, work).float().cpu()
+            waveform = self.residence.run(self.model.autoencoder.name, work).float().cpu()
+        return waveform[..., halo * ratio : waveform.shape[-1] - halo * ratio]
 
     def finish(self, waveform: Tensor, settings: Settings) -> Sound:
         """Trims (1, 2, N) to the requested length and sets its level."""
@@ -213,15 +266,8 @@ class Pipeline:
             )
         seconds = settings.seconds or self.timing.prompt_seconds
         sound = waveform[0, :, : self.timing.to_samples(seconds)].contiguous()
-        sources = [getattr(settings, name) for name in MEDIA_FILES]
-        files = tuple(source for source in sources if isinstance(source, str | os.PathLike))
         rate = self.timing.sample_rate
-        return Sound(at_level(sound, rate, settings.normalize), rate, files)
-
-
-def _window(tokens: Mapping[str, Tensor], number: int, device: torch.device) -> dict[str, Tensor]:
-    """The tokens (B, 1, M, D) of one window, on a device; those that are the same in all windows have only one."""
-    return {name: (t if t.shape[1] == 1 else t[:, number : number + 1]).to(device) for name, t in tokens.items()}
+        return Sound(at_level(sound, rate, settings.normalize), rate, settings.files())
 
 
 def load_pipeline(

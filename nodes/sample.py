@@ -151,7 +151,7 @@ class AudioXSampler(io.ComfyNode):
         import comfy.samplers
         import comfy.utils
 
-        from ..audiox_core.settings import number, whole
+        from ..audiox_core.models.settings import number, whole
 
         described = model_of(model)
         recipe = described.recipe

@@ -25,7 +25,6 @@ LARGEST, MODULES, FOLDERS = 350, 6, 7
 HOSTS = {"comfy", "comfy_api", "comfy_extras", "comfy_execution", "folder_paths", "nodes", "server", "execution"}
 # Literals that name several modalities because people do: (how many of them, why), by file.
 SPOKEN = {
-    "audiox_core/settings.py": (2, "what a user gives has these names; what a model reads decides which it takes"),
     "audiox_core/commands/options.py": (1, "the command line's options of the same names are passed on"),
     "nodes/condition.py": (1, "the inputs of AudioX Combine"),
 }

@@ -21,7 +21,7 @@ from torch import Tensor, nn
 
 WIDTH, LENGTH, STEPS, GUIDANCE = 32, 20, 8, 3.0  # WIDTH is a token's; hosts have the times of steps that divide 1000
 RECIPE = ("rectified_flow", "rectified-flow", STEPS, GUIDANCE)
-CORE = "models.parts models.config networks.layers networks.ops networks.windows weights.download memory.formats"
+CORE = "models.parts models.config networks.layers networks.ops networks.rows weights.download memory.formats"
 CHECKPOINT, EARS = "model.safetensors", "toy_ears.safetensors"
 
 
@@ -113,7 +113,7 @@ def make(module: Callable[[str], Any]) -> Any:
             if tokens is None:
                 joined = self.nothing.to(device or self.nothing.device).expand(1, self.tokens, -1)
             else:
-                joined = self.fusion(torch.cat([*core.windows.rows_of(tokens, self.order).values()], dim=1))
+                joined = self.fusion(torch.cat([*core.rows.rows_of(tokens, self.order).values()], dim=1))
             return Context(tuple(block.to_kv(joined.to(self.compute)) for block in self.blocks))  # type: ignore[operator, union-attr]
 
         def forward(self, x: Tensor, t: Tensor, context: Context, attention: Any = None) -> Tensor:

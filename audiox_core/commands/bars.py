@@ -1,14 +1,27 @@
-"""Progress bars of a terminal."""
+"""Who is told how far a run is: progress bars of a terminal, and callers."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Any
 
+from ..media.sound import Sound
 from ..weights.download import OnDownload
 
 OnStep = Callable[[int, int], None]
+OnSound = Callable[[Sound], None]
+
+
+@dataclass(frozen=True)
+class Watch:
+    """Who is told of a run, and what stays of it when it is stopped; see Pipeline's call."""
+
+    on_step: OnStep | None = None
+    on_sound: OnSound | None = None
+    keep_finished: bool = False
+    progress: bool = False
 
 
 @contextmanager

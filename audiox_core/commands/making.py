@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import InputError
-from .options import place_of, settings_of
+from .options import place_of, settings_of, soundtrack_of
 
 log = logging.getLogger("audiox")
 
@@ -22,15 +22,14 @@ def generate(args: argparse.Namespace) -> None:
     from ..media.sound import uncovered
     from ..memory.machine import measure
     from ..memory.plan import check_options
-    from ..settings import Settings
+    from ..models.settings import Settings
     from ..weights.open import describe_model
 
     target, place, settings = Path(args.output), place_of(args), settings_of(args)
     inputs = [args.image, args.audio, args.video]
     free: dict[str, Any] = {"inputs": inputs, "overwrite": args.overwrite}
     to_video = check_output(target, video=args.video, name="-o", **free)
-    if args.mix and not to_video:
-        raise InputError("--mix: there is no video to mix with. Give --video and a video file as -o.")
+    under = soundtrack_of(args, to_video)
     if args.spectrogram:
         check_picture(args.spectrogram, name="--spectrogram", **free)
         if os.path.realpath(args.spectrogram) == os.path.realpath(target):
@@ -42,10 +41,10 @@ def generate(args: argparse.Namespace) -> None:
     check_sources(resolved)
     heard = float(resolved.seconds or 0)
     if to_video:
-        rest = uncovered(args.video, heard, start=args.start, mix=args.mix)
+        rest = uncovered(args.video, heard, start=args.start, mix=args.mix, keep_rest=args.keep_rest)
         if rest is not None:
             log.warning("%s%s", rest, "" if args.seconds else " --seconds 0 makes it as long as the video.")
-        heard = min(heard, float(check_soundtrack(args.video, target)) - args.start)
+        heard = min(heard, float(check_soundtrack(args.video, target, **under)) - args.start)
 
     from ..pipeline import load_pipeline
 
@@ -57,8 +56,7 @@ def generate(args: argparse.Namespace) -> None:
         print(pipe.notice)
     sound = pipe(**settings, progress=shown)
     if to_video:
-        mode = "mix" if args.mix else "replace"
-        set_soundtrack(args.video, sound.waveform, sound.sample_rate, target, mode=mode, offset=args.start)
+        set_soundtrack(args.video, sound.waveform, sound.sample_rate, target, offset=args.start, **under)
     else:
         sound.save(target)
     if args.spectrogram:

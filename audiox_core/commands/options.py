@@ -85,8 +85,16 @@ def parser() -> argparse.ArgumentParser:
         metavar="FILE",
         help=".wav or .flac for the sound; .mp4, .mov, .mkv or .webm for the video with its new sound",
     )
-    out.add_argument("--mix", action="store_true", help="keep the video's own sound underneath")
-    out.add_argument("--no-normalize", action="store_true", help="leave the level as it was decoded")
+    _soundtrack_options(out)
+    level = out.add_mutually_exclusive_group()
+    level.add_argument(
+        "--normalize",
+        choices=("peak", "loudness", "off"),
+        default=True,
+        help="the level: peak brings the loudest sample to full scale (default), loudness each sound to -16 LUFS, less "
+        "where its peaks leave no room, off leaves it as it was decoded",
+    )
+    level.add_argument("--no-normalize", dest="normalize", action="store_false", help="the same as --normalize off")
     out.add_argument("--spectrogram", metavar="PNG", help="also draw the sound")
     out.add_argument("--overwrite", action="store_true", help="replace files that exist")
     out.add_argument("--quiet", action="store_true", help="no report and no progress bars")
@@ -123,6 +131,40 @@ def _model_options(command: argparse.ArgumentParser) -> None:
     )
 
 
+def _soundtrack_options(group: argparse._ArgumentGroup) -> None:
+    """What the video's own sound and the new one have to do with each other."""
+    group.add_argument("--mix", action="store_true", help="keep the video's own sound underneath")
+    group.add_argument(
+        "--keep-rest",
+        action="store_true",
+        help="keep the video's own sound before the new one begins and after it ends",
+    )
+    group.add_argument(
+        "--keep",
+        metavar="SECONDS",
+        help='keep the video\'s own sound alone there, such as dialogue: "3-5, 8.2-9", in seconds of the video',
+    )
+    group.add_argument(
+        "--duck", type=float, default=0.0, metavar="DB", help="with --mix: lower the new sound while the old one sounds"
+    )
+    for name, way in (("--fade-in", "in"), ("--fade-out", "out")):
+        group.add_argument(name, type=float, default=0.0, metavar="SECONDS", help=f"fade the new sound {way}")
+
+
+def soundtrack_of(args: argparse.Namespace, to_video: bool) -> dict[str, Any]:
+    """How a sound is put under its video, as set_soundtrack takes it. Raises InputError for such a wish without a
+    video to be written.
+    """
+    if args.mix and not to_video:
+        raise InputError("--mix: there is no video to mix with. Give --video and a video file as -o.")
+    wanted = {name: getattr(args, name) for name in ("keep_rest", "keep", "duck", "fade_in", "fade_out")}
+    for name, value in wanted.items():
+        if value and not to_video:
+            option = "--" + name.replace("_", "-")
+            raise InputError(f"{option}: there is no video with a sound. Give --video and a video file as -o.")
+    return {"mode": "mix" if args.mix else "replace", **wanted}
+
+
 def place_of(args: argparse.Namespace) -> dict[str, Any]:
     """Where and in what a model is to run, as load_pipeline and plan_for take it."""
     if args.no_half and args.dtype not in ("auto", "fp32"):
@@ -140,5 +182,5 @@ def place_of(args: argparse.Namespace) -> dict[str, Any]:
 def settings_of(args: argparse.Namespace) -> dict[str, Any]:
     """The settings of a generation, by their names in Settings."""
     same = ["text", "video", "audio", "image", "negative_text", "seconds", "steps", "seed", "sampler", "sigma_min"]
-    same += ["sigma_max", "rho", "rescale", "start", "audio_start", "prompt_hidden", "kept"]
-    return {name: getattr(args, name) for name in same} | {"guidance": args.cfg, "normalize": not args.no_normalize}
+    same += ["sigma_max", "rho", "rescale", "start", "audio_start", "prompt_hidden", "kept", "normalize"]
+    return {name: getattr(args, name) for name in same} | {"guidance": args.cfg}

@@ -8,14 +8,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..errors import InputError, MediaError
-from .audio import AUDIO_SUFFIXES, check_waveform
+from .audio import AUDIO_SUFFIXES, check_waveform, read_audio
 from .containers import VIDEO_SUFFIXES
 from .probing import probe
 from .reading import name_of
 from .writing import check_writable
 
 if TYPE_CHECKING:
-    from ..settings import Settings
+    from ..models.settings import Settings
+
+BRIEF = 0.1  # seconds of a sound that are read to know whether there is any
 
 
 def check_file(name: str, path: str | os.PathLike[str]) -> None:
@@ -96,7 +98,8 @@ def _check_place(target: str | os.PathLike[str], inputs: Iterable[Any], name: st
 def check_sources(given: Settings) -> None:
     """Raises InputError for a file that is given as what it isn't, or whose end is before the start that is asked for.
 
-    Opens the files, and decodes a picture of each at most. Raises MediaError for unreadable ones.
+    Opens the files, and decodes a picture of each at most, and a moment of the sound where a start in it is given.
+    Raises MediaError for unreadable ones, and for a sound that ends before its start.
     """
     if given.video is not None:
         info = probe(given.video)
@@ -114,5 +117,8 @@ def check_sources(given: Settings) -> None:
             raise InputError(
                 f"image: {name_of(given.image)} is a video of {info.duration:.2f} s. Give it as video, or one picture."
             )
-    if isinstance(given.audio, str | os.PathLike) and not probe(given.audio).has_audio:
-        raise InputError(f"audio: {name_of(given.audio)} has no sound. Give a file that has.")
+    if isinstance(given.audio, str | os.PathLike):
+        if not probe(given.audio).has_audio:
+            raise InputError(f"audio: {name_of(given.audio)} has no sound. Give a file that has.")
+        if given.audio_start > 0:  # what a file says of its length need not be true, so that its sound is asked
+            read_audio(given.audio, start=given.audio_start, seconds=BRIEF)

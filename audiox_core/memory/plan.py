@@ -62,6 +62,14 @@ class Plan:
         """Whether something leaves the device between its uses."""
         return self.device != "cpu" and any(p.where != "device" for p in self.places.values())
 
+    def at_once(self, model: Model, windows: int) -> int:
+        """How many of a long sound's windows the backbone may take in one call, and keep what it prepares of them."""
+        if self.device == "cpu":
+            return 1  # its cores are busy with one
+        part, format, length = model.backbone, self.places[self.backbone].format, model.timing.latents
+        one, two = (part.work(format, length, count, None) for count in (1, 2))
+        return max(1, min(windows, 1 + (self.budget - self.peak) // max(two - one, 1)))
+
     def check(self) -> None:
         """Raises OutOfMemory if the plan can't work."""
         if self.problems:

@@ -70,22 +70,34 @@ class Timing:
         """The number of latents nearest to a duration."""
         return round(seconds * self.sample_rate / self.downsampling_ratio)
 
-    def windows(self, latents: int, kept: int | None = None) -> tuple[int, ...]:
+    def windows(self, latents: int, kept: int | None = None, *, loop: bool = False) -> tuple[int, ...]:
         """Where the windows of a sound of so many latents start: all of the model's length, evenly spaced.
 
-        Neighbours share at least `kept` latents (None: half of a window), the last one ends with the sound; a sound of
-        a window or less is one. Raises InputError unless kept leaves something new in each window.
+        Neighbours share at least `kept` latents (None: half of a window), the last one ends with the sound, or, of a
+        loop, shares as many with the first; a sound of a window or less is one, unless it is a loop. Raises InputError
+        unless kept leaves something new in each window.
         """
         kept = self.latents // 2 if kept is None else kept
         if not 1 <= kept < self.latents:
             raise InputError(
                 f"kept: {kept} latents of {self.latents} in a window. Keep at least 1 and not all of them."
             )
+        if loop:
+            count = math.ceil(latents / (self.latents - kept))
+            return tuple(i * latents // count for i in range(count))
         rest = latents - self.latents
         if rest <= 0:
             return (0,)
         count = math.ceil(rest / (self.latents - kept))  # after the first
         return tuple(i * rest // count for i in range(count + 1))
+
+    def loop_latents(self, seconds: float, kept: int | None = None) -> int:
+        """The latents of a loop nearest to a duration, a whole number for each of its windows."""
+        near = max(self.nearest_latents(seconds), 1)
+        count = len(self.windows(near, kept, loop=True))
+        latents = max(round(near / count), 1) * count
+        # Rounded down so far that a window less would do: these wouldn't lie evenly.
+        return latents if len(self.windows(latents, kept, loop=True)) == count else latents + count
 
     def check_length(self, seconds: float, name: str = "seconds") -> float:
         """The duration itself, if a sound of windows can have it. Raises InputError otherwise."""

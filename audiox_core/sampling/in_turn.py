@@ -1,4 +1,4 @@
-"""Sounds longer than a model's window: windows one after the other, each carrying on the end of the one before.
+"""Sounds longer than a model's window: windows one after the other, each carrying on what is there already.
 
 On sounds of an unknown constant level, whose exact denoiser is known, the level is still the same six windows on
 (tests/core/test_long.py); windows that are denoised beside each other and blended don't hear of each other.
@@ -6,54 +6,58 @@ On sounds of an unknown constant level, whose exact denoiser is known, the level
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from typing import Any
+from collections.abc import Callable, Mapping
 
 import torch
 from torch import Tensor
 
-from .objective import Velocity
-from .run import sample
+from .windows import Windows
+
+Held = Mapping[str, Tensor]  # what sample() is to hold a window to: source and mask, or nothing
 
 
 class InTurn:
-    """A run over windows that start at the given latents of noise (1, C, L) and are `length` long, the last up to L.
+    """A run over the windows of noise (B, C, L) that a mask leaves something of, in Windows.order.
 
-    made (1, C, L) holds what is finished. Each window but the first keeps what is made of it already, and the generator
+    made (B, C, L) holds what is finished, at first the source (zeros without one); mask (L,) is 1 where the sound is
+    made anew (everywhere without one) and 0 where it stays. Each window keeps what is known of it, and the generator
     goes on drawing where the window before it stopped. A second call after a failure takes up the window that failed.
     """
 
-    def __init__(self, noise: Tensor, starts: Sequence[int], length: int, generator: torch.Generator):
-        self.noise, self.starts, self.length, self.generator = noise, tuple(starts), length, generator
-        self.made = torch.zeros_like(noise)
-        self._states = [generator.get_state()]  # as each window found it, the finished ones and the next
-
-    def __call__(
+    def __init__(
         self,
-        velocity_of: Callable[[int], Velocity],
+        noise: Tensor,
+        windows: Windows,
         *,
-        device: torch.device | str = "cpu",
-        on_step: Callable[[float, int], None] | None = None,
-        **options: Any,
-    ) -> Tensor:
-        """The latents (1, C, L), float32 on the CPU. velocity_of(number) gives a window's velocity function.
+        generator: torch.Generator | None = None,
+        source: Tensor | None = None,
+        mask: Tensor | None = None,
+    ):
+        self.noise, self.windows, self.generator = noise, windows, generator
+        self.made = torch.zeros_like(noise) if source is None else source.expand_as(noise).clone()
+        self.free = torch.ones(windows.latents) if mask is None else mask.float().clone()
+        self.order = windows.order(self.free)
+        self.done = 0  # windows that are finished, of the order
+        self._state = None if generator is None else generator.get_state()  # as the next window is to find it
 
-        on_step(done, number) is told of each step: the share of the window that is done, 0 to 1, and its number.
-        options: as in sample(). Raises what sample() does.
+    @property
+    def finished(self) -> bool:
+        return self.done == len(self.order)
+
+    def __call__(self, run: Callable[[int, Tensor, Held], Tensor], *, most: int | None = None) -> Tensor:
+        """made, after `most` windows more (None: all): run(number, noise (B, C, length), held) makes one, like noise.
+
+        number is the window's in the order of starts. Raises what run does.
         """
-        for number in range(len(self._states) - 1, len(self.starts)):
-            self.generator.set_state(self._states[-1])
-            here = slice(self.starts[number], self.starts[number] + self.length)
-            if number:
-                kept = self.starts[number - 1] + self.length - self.starts[number]
-                options |= {"source": self.made[..., here].clone(), "mask": (torch.arange(self.length) >= kept).float()}
-
-            def callback(info: dict[str, Any], number: int = number) -> None:
-                if on_step is not None:
-                    on_step(info["done"], number)
-
-            noise = self.noise[..., here].to(device)
-            found = sample(velocity_of(number), noise, generator=self.generator, callback=callback, **options)
-            self.made[..., here] = found.cpu()
-            self._states.append(self.generator.get_state())
+        for number in self.order[self.done :][:most]:
+            if self.generator is not None and self._state is not None:
+                self.generator.set_state(self._state)
+            free = self.windows.cut(self.free, number)
+            known = bool((free < 1).any())
+            held = {"source": self.windows.cut(self.made, number).clone(), "mask": free.clone()} if known else {}
+            found = run(number, self.windows.cut(self.noise, number), held)
+            self.windows.put(self.made, number, found.cpu())
+            self.windows.put(self.free, number, 0.0)
+            self.done += 1
+            self._state = None if self.generator is None else self.generator.get_state()
         return self.made

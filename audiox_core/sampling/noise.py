@@ -98,7 +98,7 @@ def brownian_from_seed(x: Tensor, sigmas: list[float], extra_args: Mapping[str, 
     return BrownianNoise(x, min(levels), max(levels), _host_seed(extra_args, sampler))
 
 
-def gaussian_from_seed(x: Tensor, extra_args: Mapping[str, Any], sampler: str) -> GaussianNoise:
+def gaussian_from_seed(x: Tensor, sigmas: list[float], extra_args: Mapping[str, Any], sampler: str) -> GaussianNoise:
     """The default noise_sampler of an ancestral sampler: normal noise from the host's extra_args["seed"]."""
     # Hosts draw the initial noise from this very seed: one more keeps the steps' noise independent of it.
     seed = (_host_seed(extra_args, sampler) + 1) % 2**64

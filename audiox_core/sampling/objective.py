@@ -50,6 +50,10 @@ class Objective(ABC):
         """Where a run from level sigma begins: from standard normal noise (B, C, L), or from init noised so far."""
 
     @abstractmethod
+    def variation(self, strength: float, sigma_min: float, sigma_max: float) -> float:
+        """The level from which to vary a sound, strength 0 (it stays) to 1 (sigma_max: nothing of it is left)."""
+
+    @abstractmethod
     def check_schedule(self, steps: int, sigma_min: float, sigma_max: float, rho: float = 1.0) -> None:
         """Raises InputError for numbers that make no schedule. Makes no tensors."""
 
@@ -98,6 +102,10 @@ class VPrediction(Objective):
     def start(self, noise: Tensor, sigma: float, init: Tensor | None = None) -> Tensor:
         return noise * sigma if init is None else init + noise * sigma
 
+    def variation(self, strength: float, sigma_min: float, sigma_max: float) -> float:
+        # Even steps in log sigma, as the recipe's own levels are.
+        return float(sigma_min * (sigma_max / sigma_min) ** strength)
+
     def check_schedule(self, steps: int, sigma_min: float, sigma_max: float, rho: float = 1.0) -> None:
         check_schedule(steps, sigma_min, sigma_max, rho)
 
@@ -120,6 +128,9 @@ class RectifiedFlow(Objective):
     def start(self, noise: Tensor, sigma: float, init: Tensor | None = None) -> Tensor:
         # A copy, because callbacks may overwrite x in place.
         return noise.clone() if init is None else init * (1 - sigma) + noise * sigma
+
+    def variation(self, strength: float, sigma_min: float = 0.0, sigma_max: float = 1.0) -> float:
+        return strength * min(sigma_max, 1.0)
 
     def check_schedule(self, steps: int, sigma_min: float = 0.0, sigma_max: float = 1.0, rho: float = 1.0) -> None:
         check_times(steps, sigma_max, sigma_min, rho)

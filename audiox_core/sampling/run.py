@@ -5,7 +5,7 @@ Here also lie the samplers by the names of the released recipes. Which of them c
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from types import MappingProxyType
 from typing import Any
 
@@ -14,7 +14,7 @@ from torch import Tensor
 
 from ..errors import InputError, SamplingError
 from .dpm_solver import sample_dpm_adaptive, sample_dpm_fast
-from .noise import BrownianNoise, GaussianNoise, draw_entropy
+from .noise import BrownianNoise, GaussianNoise, brownian_from_seed, draw_entropy, gaussian_from_seed
 from .objective import Objective, Velocity, find_objective
 from .regions import Held
 from .solvers import (
@@ -64,6 +64,34 @@ _NOISE: Mapping[str, Callable[[Tensor, Tensor, torch.Generator], NoiseSampler]] 
     "k-dpmpp-2s-ancestral": _gaussian,
     "dmd": _gaussian,
 }
+
+
+# What the samplers that need noise make of a seed, where no generator goes on drawing.
+_SEEDED: Mapping[str, Callable[..., NoiseSampler]] = MappingProxyType(
+    {
+        "dpmpp-3m-sde": brownian_from_seed,
+        "dpmpp-2m-sde": brownian_from_seed,
+        "k-dpmpp-2s-ancestral": gaussian_from_seed,
+        "dmd": gaussian_from_seed,
+    }
+)
+
+
+def sampler_of_takes(name: str, seeds: Sequence[int]) -> Sampler:
+    """The sampler for a batch whose items have seeds of their own: each sees the noise that it would see alone."""
+    if name not in _SEEDED or len(seeds) == 1:
+        return SAMPLERS[name]
+
+    def run(model: Model, x: Tensor, sigmas: Tensor, *given: Any, **options: Any) -> Tensor:
+        levels = [float(sigma) for sigma in sigmas]
+        each = [_SEEDED[name](x[i : i + 1], levels, {"seed": seed}, name) for i, seed in enumerate(seeds)]
+
+        def noise(sigma: float, sigma_next: float) -> Tensor:
+            return torch.cat([own(sigma, sigma_next) for own in each])
+
+        return SAMPLERS[name](model, x, sigmas, *given, **options, noise_sampler=noise)
+
+    return run
 
 
 def sampler(name: str, objective: str | Objective = "v") -> Sampler:

@@ -92,7 +92,7 @@ def sample_dpmpp_2s_ancestral(
     """
     run = Run(model, sigmas, extra_args, callback)
     if eta and noise_sampler is None:
-        noise_sampler = gaussian_from_seed(x, run.extra_args, "k-dpmpp-2s-ancestral")
+        noise_sampler = gaussian_from_seed(x, run.sigmas, run.extra_args, "k-dpmpp-2s-ancestral")
     for i, (sigma, sigma_next) in enumerate(run.steps):
         denoised = run.denoise(x, sigma)
         run.report(i, x, sigma, denoised)
@@ -269,7 +269,7 @@ def sample_dmd(
     """
     run = Run(model, sigmas, extra_args, callback)
     if noise_sampler is None:
-        noise_sampler = gaussian_from_seed(x, run.extra_args, "dmd")
+        noise_sampler = gaussian_from_seed(x, run.sigmas, run.extra_args, "dmd")
     for i, (t, t_next) in enumerate(run.steps):
         denoised = run.denoise(x, t)
         run.report(i, x, t, denoised)

@@ -14,7 +14,7 @@ import torch
 
 from audiox_core import __main__ as cli
 from audiox_core.media import probe, read_audio, set_soundtrack, write_audio
-from audiox_core.settings import Settings
+from audiox_core.models.settings import Settings
 
 ROOT = Path(__file__).parents[2]
 SAMPLE = ROOT / "audiox_core" / "media" / "assets" / "sample.mp4"

@@ -12,7 +12,7 @@ from audiox_core.errors import ConfigError, InputError
 from audiox_core.models.audiox import BASE_CONFIG
 from audiox_core.models.config import parse_config
 from audiox_core.models.parts import Model, Sight, Words
-from audiox_core.settings import Settings
+from audiox_core.models.settings import Settings
 from tests.core.small import changed, small_data
 
 CLIP = "model.conditioning.configs.0.config"

@@ -18,11 +18,12 @@ from audiox_core.errors import InputError
 from audiox_core.media import probe, read_audio
 from audiox_core.memory.machine import measure
 from audiox_core.models.parts import Sight
+from audiox_core.models.settings import Settings
 from audiox_core.models.timing import Timing
 from audiox_core.pipeline import Pipeline, assemble
 from audiox_core.sampling import OBJECTIVES, sample
 from audiox_core.sampling.in_turn import InTurn
-from audiox_core.settings import Settings
+from audiox_core.sampling.windows import Windows
 from tests.core.media_clips import numbers, write_clip
 from tests.core.small_family import small_opened
 from tests.examples import examples
@@ -59,12 +60,18 @@ def unknown_level(x: Tensor, t: Tensor) -> Tensor:
     return ((data / (1 + sigma**2) - clean) * (1 + sigma**2).sqrt() / sigma).expand_as(x)
 
 
+def by(velocity: Any, generator: torch.Generator, **options: Any) -> Any:
+    """What makes one window, as InTurn wants it."""
+    return lambda number, noise, held: sample(velocity, noise, generator=generator, **options, **held)
+
+
 def in_turn(velocity: Any, latents: int, kept: int, **options: Any) -> Tensor:
     generator = torch.Generator().manual_seed(0)
     noise = torch.randn(1, CHANNELS, latents, generator=generator)
     count = math.ceil(max(latents - WINDOW, 0) / (WINDOW - kept))
     starts = [i * (latents - WINDOW) // max(count, 1) for i in range(count + 1)] if latents > WINDOW else [0]
-    return InTurn(noise, starts, min(WINDOW, latents), generator)(lambda number: velocity, **options)
+    run = InTurn(noise, Windows(latents, min(WINDOW, latents), tuple(starts)), generator=generator)
+    return run(by(velocity, generator, **options))
 
 
 @pytest.mark.parametrize(("sampler", "drift"), [("dpmpp-3m-sde", 0.2), ("k-heun", 0.6)])
@@ -135,11 +142,11 @@ def test_a_failed_window_is_taken_up_and_draws_the_same() -> None:
 
     generator = torch.Generator().manual_seed(0)
     noise = torch.randn(1, CHANNELS, 3 * WINDOW, generator=generator)
-    run = InTurn(noise, (0, 12, 24, 36, 48), WINDOW, generator)
+    run = InTurn(noise, Windows(3 * WINDOW, WINDOW, (0, 12, 24, 36, 48)), generator=generator)
     with pytest.raises(RuntimeError):
-        run(lambda number: breaks, steps=4)
+        run(by(breaks, generator, steps=4))
     assert calls == [WINDOW] * 7
-    resumed = run(lambda number: breaks, steps=4)
+    resumed = run(by(breaks, generator, steps=4))
     assert len(calls) == 7 + 4 * 4
     assert torch.equal(resumed, in_turn(unknown_level, 3 * WINDOW, 12, steps=4))
 
@@ -192,7 +199,7 @@ def test_each_window_sees_its_own_stretch_of_the_video(
 
     monkeypatch.setattr(pipe.conditioner, "encode", spy)
     settings = Settings(video=clip, start=1.0, seconds=31.0).resolved(pipe.model)
-    starts = pipe.windows(pipe.timing.to_latents(31.0), settings)
+    starts = pipe.windows(settings).starts
     tokens = pipe.encode(settings, {}, starts)
     assert [t.shape[1] for t in tokens.values()].count(len(starts)) == 1
     assert len(seen) == len(starts) == 5

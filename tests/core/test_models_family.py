@@ -14,8 +14,8 @@ from audiox_core.errors import ConfigError
 from audiox_core.models import member, members
 from audiox_core.models.config import parse_config, read_config
 from audiox_core.models.parts import Hearing, Sight
+from audiox_core.models.settings import Settings
 from audiox_core.networks.hidden_span import draw_spans
-from audiox_core.settings import Settings
 from audiox_core.weights.layout import companion_keys, expected_keys, recognise, slots_of
 from tests.core.family import ALL, FOLDER, golden_set
 from tests.core.small_family import CONFIGS, SYNCHFORMER, small_family_data, small_member

@@ -15,9 +15,9 @@ from audiox_core import load_pipeline
 from audiox_core.errors import InputError
 from audiox_core.media import read_audio
 from audiox_core.memory.machine import measure
+from audiox_core.models.settings import Settings
 from audiox_core.networks.hidden_span import draw_spans
 from audiox_core.pipeline import Pipeline, assemble
-from audiox_core.settings import Settings
 from tests.core.small_family import pixels, small_opened
 
 SAMPLE = Path(__file__).parents[2] / "audiox_core" / "media" / "assets" / "sample.mp4"

@@ -17,8 +17,8 @@ from audiox_core.media import read_audio, write_audio, write_png
 from audiox_core.media.sound import Sound
 from audiox_core.memory.machine import measure
 from audiox_core.models import demo
+from audiox_core.models.settings import Settings
 from audiox_core.pipeline import Pipeline, assemble
-from audiox_core.settings import Settings
 
 SAMPLE = Path(__file__).parents[2] / "audiox_core" / "media" / "assets" / "sample.mp4"
 QUICK: dict[str, Any] = {"steps": 2, "seconds": 1.5}
@@ -121,13 +121,13 @@ def test_the_negative_condition_keeps_what_chance_decided(
 ) -> None:
     """Guidance multiplies whatever differs between the two: only the words may."""
     given: list[Any] = []
-    encode = Pipeline.encode
+    follow = Conditioner.follow
 
-    def spy(self: Pipeline, settings: Settings, drawn: Any = None, *rest: Any, **more: Any) -> Any:
+    def spy(self: Conditioner, settings: Settings, drawn: Any, *rest: Any, **more: Any) -> Any:
         given.append((settings.text, settings.audio, drawn))
-        return encode(self, settings, drawn, *rest, **more)
+        return follow(self, settings, drawn, *rest, **more)
 
-    monkeypatch.setattr(Pipeline, "encode", spy)
+    monkeypatch.setattr(Conditioner, "follow", spy)
     pipe("rain", audio=example, negative_text="music", **QUICK)
     assert [(text, audio) for text, audio, _ in given] == [("rain", example), ("music", None)]
     assert given[0][2] is given[1][2]
@@ -248,10 +248,10 @@ def test_a_failing_thread_lets_the_other_through(pipe: Pipeline) -> None:
 
 def test_a_second_attempt_draws_the_same(pipe: Pipeline, monkeypatch: pytest.MonkeyPatch) -> None:
     """Running out of memory in the middle changes no bit of the answer."""
-    from audiox_core.sampling import in_turn
+    from audiox_core.sampling import task
 
     expected = pipe("rain", steps=3, seconds=1.0).waveform
-    real, calls = in_turn.sample, []
+    real, calls = task.sample, []
 
     def hungry(*given: Any, **options: Any) -> torch.Tensor:
         answer = real(*given, **options)
@@ -260,7 +260,7 @@ def test_a_second_attempt_draws_the_same(pipe: Pipeline, monkeypatch: pytest.Mon
             raise MemoryError("out of memory")
         return answer
 
-    monkeypatch.setattr(in_turn, "sample", hungry)
+    monkeypatch.setattr(task, "sample", hungry)
     monkeypatch.setattr(type(pipe.residence), "_remedies", lambda self, name: iter([lambda: True, lambda: True]))
     assert torch.equal(pipe("rain", steps=3, seconds=1.0).waveform, expected)
     assert len(calls) == 2

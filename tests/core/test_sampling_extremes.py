@@ -88,7 +88,7 @@ def test_the_largest_seeds_give_noise() -> None:
     sigmas = get_sigmas_polyexponential(4, 0.3, 80.0)
     draws = []
     for seed in (0, LARGEST - 1, LARGEST):
-        draws.append(gaussian_from_seed(x, {"seed": seed}, "k-dpmpp-2s-ancestral")(3.0, 1.0))
+        draws.append(gaussian_from_seed(x, [], {"seed": seed}, "k-dpmpp-2s-ancestral")(3.0, 1.0))
         draws.append(brownian_from_seed(x, sigmas.tolist(), {"seed": seed}, "dpmpp-3m-sde")(3.0, 1.0))
     assert all(draw.std().item() == pytest.approx(1.0, rel=0.15) for draw in draws)
     assert all(not torch.equal(a, b) for a, b in itertools.combinations(draws, 2))

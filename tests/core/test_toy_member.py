@@ -25,9 +25,9 @@ from audiox_core.memory.residence import Residence, Step
 from audiox_core.models import register
 from audiox_core.models.config import BACKBONES, CONDITIONERS, parse_config
 from audiox_core.models.parts import Model
+from audiox_core.models.settings import Settings
 from audiox_core.networks.layers import torch_attention
 from audiox_core.pipeline import Pipeline, load_pipeline
-from audiox_core.settings import Settings
 from audiox_core.weights.load import load_part
 from audiox_core.weights.tensors import read_tensors, write_tensors
 from tests import toy

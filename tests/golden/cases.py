@@ -16,6 +16,7 @@ from torch import Tensor
 from audiox_core.media import audio as media_audio
 from audiox_core.media import frames as media_frames
 from audiox_core.memory.machine import measure
+from audiox_core.models.settings import Settings
 from audiox_core.pipeline import Pipeline, assemble
 from audiox_core.sampling import (
     BrownianNoise,
@@ -24,7 +25,6 @@ from audiox_core.sampling import (
     sample,
 )
 from audiox_core.sampling.guidance import GuidedVelocity
-from audiox_core.settings import Settings
 from audiox_core.weights.load import load_part
 from tests.golden.reader import GoldenSet
 

@@ -9,11 +9,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from audiox_core.models.settings import Settings
 from audiox_core.networks.hidden_span import draw_spans
 from audiox_core.networks.mel import log_mel
 from audiox_core.networks.synchformer import Synchformer, SynchformerConfig
 from audiox_core.sampling import BrownianNoise, get_sigmas_polyexponential, sample
-from audiox_core.settings import Settings
 from tests.golden import cases
 from tests.golden.cases import SDE, Outputs, Runner, guided, seeded
 from tests.golden.reader import GoldenSet, filled

@@ -4,19 +4,25 @@ from __future__ import annotations
 
 import math
 import os
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass, fields, replace
 from numbers import Integral, Real
 from typing import TYPE_CHECKING, Any
 
-from .errors import InputError, nearest
-from .sampling.schedules import shown
+from ..errors import InputError, nearest
+from ..sampling.schedules import shown
+from ..sampling.windows import LONG
+from .timing import LONGEST
 
 if TYPE_CHECKING:
-    from .models.parts import Model
+    from .parts import Model
+    from .timing import Timing
 
 LARGEST_SEED = 2**63 - 1
 MEDIA_FILES = ("video", "image", "audio")
+GUIDED = {"text": "text_guidance", "video": "video_guidance", "image": "video_guidance", "audio": "audio_guidance"}
+FOLLOWED = ("text", *MEDIA_FILES, "at")  # any of them is enough to make a sound
 # What other programs call a setting.
 ELSEWHERE = {
     "cfg": "guidance",
@@ -64,6 +70,12 @@ class Settings:
     normalize: bool | str = True
     prompt_hidden: float | None = None
     kept: float | None = None
+    long: str = "continue"
+    loop: bool = False
+    at: Sequence[tuple[float, str]] = ()
+    text_guidance: float | None = None
+    video_guidance: float | None = None
+    audio_guidance: float | None = None
 
     @classmethod
     def named(cls, **given: Any) -> Settings:
@@ -91,19 +103,22 @@ class Settings:
             filled = replace(filled, kept=model.timing.to_seconds(model.timing.latents // 2))
         if filled.seconds == 0:
             filled = replace(filled, seconds=filled._rest_of_the_video())
+        if filled.loop is True and isinstance(filled.seconds, float | int) and 0 < filled.seconds <= LONGEST:
+            filled = replace(filled, seconds=filled._looped(model.timing))
         filled.check(model)
         return filled
 
     def check(self, model: Model) -> None:
         """Raises InputError or MediaError for what would fail later, without reading more than file names."""
-        from .media.loudness import check_level
-        from .sampling import find_objective
+        from ..media.loudness import check_level
+        from ..sampling import find_objective
 
         for name in ("text", "negative_text"):
             prompt = getattr(self, name)
             if prompt is not None:
                 check_text(name, prompt)
         self._check_inputs(model)
+        self._check_long()
         number("seconds", self.seconds)
         model.timing.check_length(self.seconds)  # type: ignore[arg-type]
         if model.timing.to_samples(self.seconds) < 1:  # type: ignore[arg-type]
@@ -119,9 +134,14 @@ class Settings:
         whole("seed", self.seed)
         if not 0 <= self.seed <= LARGEST_SEED:
             raise InputError(f"seed: {shown(self.seed)} is out of range; choose 0 to 2**63 - 1")
-        guidance = number("guidance", self.guidance)
-        if not abs(guidance) < 1000:
-            raise InputError(f"guidance: {guidance} is out of range; 7 is usual, 1 switches it off")
+        for name in ("guidance", *sorted(set(GUIDED.values()))):
+            own = getattr(self, name)
+            if (name == "guidance" or own is not None) and not abs(number(name, own)) < 1000:
+                raise InputError(f"{name}: {own} is out of range; 7 is usual, 1 switches it off")
+        for name, own in GUIDED.items():
+            given = any(getattr(self, other) is not None for other, same in GUIDED.items() if same == own)
+            if getattr(self, own) is not None and not given and not (name == "text" and self.at):
+                raise InputError(f"{own}: there is no {name} to follow. Give one, or leave {own} out.")
         if not 0 <= number("rescale", self.rescale) <= 1:
             raise InputError(f"rescale: {self.rescale} is out of range; choose 0 to 1")
         check_level(self.normalize)
@@ -130,10 +150,34 @@ class Settings:
         schedule: dict[str, Any] = {name: getattr(self, name) for name in ("steps", "sigma_min", "sigma_max", "rho")}
         find_objective(model.recipe.objective).check(sampler=self.sampler, **schedule)
 
+    def _looped(self, timing: Timing) -> float:
+        """The nearest duration that a loop's windows fit into evenly."""
+        kept = timing.nearest_latents(number("kept", self.kept))
+        if not 1 <= kept < timing.latents:
+            return self.seconds or 0.0  # refused by check, with words
+        return timing.to_seconds(timing.loop_latents(self.seconds or 0.0, kept))
+
+    def _check_long(self) -> None:
+        if not isinstance(self.long, str) or self.long not in LONG:
+            raise InputError(f"long: {shown(self.long)} is no way to make windows. Valid: {', '.join(LONG)}.")
+        if not isinstance(self.loop, bool):
+            raise InputError(f"loop: expected True or False, got {shown(self.loop)}")
+        if isinstance(self.at, str) or not all(isinstance(p, tuple | list) and len(p) == 2 for p in self.at):
+            raise InputError('at: give pairs of seconds and a prompt, such as [(0, "rain"), (12, "thunder")].')
+        for when, prompt in self.at:
+            check_text("at", prompt)
+            if not 0 <= number("at", when) < number("seconds", self.seconds):
+                raise InputError(f"at: {when:g} s is outside the sound, which lasts {self.seconds:g} s.")
+
+    def prompt_at(self, seconds: float) -> str | None:
+        """The prompt that holds at a moment of the sound: the latest of `at` that has begun, else text."""
+        begun = [(when, prompt) for when, prompt in self.at if when <= seconds]
+        return max(begun, key=lambda pair: pair[0])[1] if begun else self.text
+
     def _rest_of_the_video(self) -> float:
         """Its seconds from start on. Raises InputError without a video, or one that doesn't say how long it lasts."""
-        from .media import probe
-        from .media.reading import name_of
+        from ..media import probe
+        from ..media.reading import name_of
 
         if self.video is None:
             raise InputError("seconds: 0 means as long as the video, and there is none. Give seconds, or a video.")
@@ -154,6 +198,35 @@ class Settings:
                     found[name] = int(value) if isinstance(value, Integral) else float(value)
         return found
 
+    def scales(self, model: Model) -> dict[str, float]:
+        """Guidance's scale for each modality that is given, in the order in which one adds to another."""
+        found: dict[str, float] = {}
+        whole_scale = model.recipe.guidance if self.guidance is None else self.guidance
+        for name, own in GUIDED.items():
+            if getattr(self, name) is not None or (name == "text" and self.at):
+                kind = READ_AS[name]
+                modality = next(
+                    part.name
+                    for part in model.conditioners
+                    if part.condition is not None and type(part.condition.reads).__name__ == kind
+                )
+                scale = getattr(self, own)
+                found[modality] = whole_scale if scale is None else scale
+        return found
+
+    def only(self, **settings: Any) -> Settings:
+        """These inputs alone, with nothing else of it."""
+        return Settings(**settings)
+
+    def changed(self, **settings: Any) -> Settings:
+        """The same with some settings changed. They are not checked again."""
+        return replace(self, **settings)
+
+    def files(self, *others: Any) -> tuple[Any, ...]:
+        """The files among the inputs, and among others that the sound was made from."""
+        sources = (*(getattr(self, name) for name in MEDIA_FILES), *others)
+        return tuple(source for source in sources if isinstance(source, str | os.PathLike))
+
     def doubts(self, model: Model) -> tuple[str, ...]:
         """What is allowed but can hardly be meant with this model, in sentences for the log."""
         said = []
@@ -165,8 +238,7 @@ class Settings:
         return tuple(said)
 
     def _check_inputs(self, model: Model) -> None:
-        given = {name: getattr(self, name) for name in ("text", *MEDIA_FILES)}
-        if all(value is None for value in given.values()):
+        if not self.at and all(getattr(self, name) is None for name in FOLLOWED[:-1]):
             raise InputError("nothing to follow: give text, a video, an image or audio (or several)")
         if self.video is not None and self.image is not None:
             raise InputError("video and image are both given; an image counts as a still video, so give one of them")
@@ -175,12 +247,12 @@ class Settings:
             if getattr(self, name) is not None and kind not in reads:
                 raise InputError(f"{name}: this model does not follow it. Leave {name} out.")
         self._check_files()
-        from .media.given import check_sound
+        from ..media.given import check_sound
 
         check_sound("audio", self.audio)
 
     def _check_files(self) -> None:
-        from .media.given import check_file
+        from ..media.given import check_file
 
         given = {name: getattr(self, name) for name in MEDIA_FILES}
         for name in MEDIA_FILES:

@@ -1,0 +1,151 @@
+"""A sound that is there already: regions of it made anew, seconds added, all of it varied. Methods of Pipeline."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
+
+from .errors import InputError
+from .media.sound import Sound
+from .models.settings import FOLLOWED, number
+from .networks.autoencoder import DECODE_HALO, ENCODE_HALO
+from .sampling import find_objective
+from .sampling.edits import Edit
+
+if TYPE_CHECKING:
+    from .pipeline import Pipeline
+
+FEATHER = 0.05  # seconds over which a region comes in and goes out
+
+
+def edit(
+    pipe: Pipeline,
+    source: Any,
+    regions: str | Sequence[tuple[float, float]],
+    *,
+    feather: float = FEATHER,
+    **given: Any,
+) -> Sound:
+    """The source with regions of it made anew, to fit the rest and what is given; all else stays bit for bit.
+
+    source is a file, a waveform (2, N) at the model's rate, a (waveform, rate) or a Sound; regions are pairs of
+    seconds, or text such as "3-5, 8.2-9". feather is how many seconds just inside a region it comes in and goes
+    out. given: text and all else that a call takes; without anything to follow, only the source is followed. Raises
+    what a call does, and InputError for regions past the source's end.
+    """
+    from .media.spans import check_spans
+
+    return _edited(pipe, source, {"regions": check_spans(regions)}, feather, given)
+
+
+def extend(
+    pipe: Pipeline,
+    source: Any,
+    *,
+    before: float = 0.0,
+    after: float = 0.0,
+    feather: float = FEATHER,
+    **given: Any,
+) -> Sound:
+    """The source continued: so many seconds made before it and after it, while it stays bit for bit. See edit."""
+    for name, value in (("before", before), ("after", after)):
+        pipe.timing.check_length(number(name, value) or 1.0, name)
+    if not before and not after:
+        raise InputError("extend: before and after are both 0. Give the seconds to add.")
+    return _edited(pipe, source, {"regions": (), "before": before, "after": after}, feather, given)
+
+
+def vary(pipe: Pipeline, source: Any, strength: float = 0.5, **given: Any) -> Sound:
+    """The source (see edit) made again: strength 0 gives it back, 1 leaves nothing of it but its length.
+
+    Between, the run starts from a noise level that rises with strength as the model's own levels do: for v in equal
+    ratios from sigma_min to sigma_max, for a rectified flow in equal steps from 0 to 1. given: as in a call.
+    """
+    if not 0 <= number("strength", strength) <= 1:
+        raise InputError(f"strength: {strength} is out of range; choose 0 (the source itself) to 1 (nothing of it)")
+    waveform = original(pipe, source)
+    seconds = waveform.shape[-1] / pipe.timing.sample_rate
+    settings, watch = pipe.settled(**{"seconds": seconds, **_followed(given)})
+    if strength == 0:
+        return Sound(waveform, pipe.timing.sample_rate, settings.files(source))
+    if strength == 1:
+        return pipe.made(settings, watch)
+    objective = find_objective(pipe.model.recipe.objective)
+    level = objective.variation(strength, settings.sigma_min or 0.0, settings.sigma_max or 1.0)
+    latents = pipe.windows(settings).latents
+    missing = latents * pipe.timing.downsampling_ratio - waveform.shape[-1]
+    init = encoded(pipe, torch.nn.functional.pad(waveform, (0, missing)), [(0, latents)])
+    return pipe.made(settings.changed(sigma_max=level), watch, init=init)
+
+
+def original(pipe: Pipeline, source: Any) -> Tensor:
+    """A source as stereo samples (2, N) at the model's rate, full scale 1; see edit for what it may be."""
+    from .media import check_waveform, read_audio, resample, to_stereo
+    from .media.given import check_file
+
+    rate = pipe.timing.sample_rate
+    if isinstance(source, Sound):
+        source = (source.waveform, source.sample_rate)
+    if isinstance(source, str | os.PathLike):
+        check_file("source", source)
+        return read_audio(source, sample_rate=rate)
+    if hasattr(source, "read"):
+        return read_audio(source, sample_rate=rate)
+    pair = source if isinstance(source, tuple | list) else (source, rate)
+    if len(pair) != 2 or not hasattr(pair[0], "ndim"):
+        raise InputError(f"source: expected a file or a sound, got {type(source).__name__}. Give its path.")
+    return resample(to_stereo(check_waveform(pair[0])), pair[1], rate)
+
+
+@torch.inference_mode()
+def encoded(pipe: Pipeline, waveform: Tensor, stretches: Sequence[tuple[int, int]]) -> Tensor:
+    """Latents (1, C, L) of a waveform (2, 2048 L), encoded only in stretches (first, end) of them, else zero."""
+    ratio = pipe.timing.downsampling_ratio
+    out = torch.zeros(1, pipe.model.channels, waveform.shape[-1] // ratio)
+    for first, end in stretches:
+        low, high = max(first - ENCODE_HALO, 0), min(end + ENCODE_HALO, out.shape[-1])
+        piece = waveform[None, :, low * ratio : high * ratio]
+
+        def work(network: Any, step: Any, piece: Tensor = piece) -> Tensor:
+            tile = step.tile or pipe.timing.latents
+            mean: Tensor = network.encode(piece.to(step.device), tile=tile)[0]
+            return mean
+
+        mean = pipe.residence.run(pipe.model.autoencoder.name, work).float().cpu()
+        out[..., first:end] = mean[..., first - low : end - low]
+    return out
+
+
+def _followed(given: dict[str, Any]) -> dict[str, Any]:
+    """Settings that follow an empty prompt where they follow nothing: the source is enough to go by."""
+    return given if any(given.get(name) is not None for name in FOLLOWED) else {**given, "text": ""}
+
+
+def _edited(pipe: Pipeline, source: Any, places: dict[str, Any], feather: float, given: dict[str, Any]) -> Sound:
+    from .media.splicing import splice
+
+    timing, waveform = pipe.timing, original(pipe, source)
+    edit = Edit.of(timing, waveform.shape[-1], **places)
+    settings, watch = pipe.settled(**{"seconds": edit.seconds, **_followed(given)})
+    if settings.loop:
+        raise InputError("loop: an edited sound keeps its ends. Leave loop out.")
+    faded = timing.to_samples(check_feather(feather))
+    windows = edit.windows(timing.nearest_latents(settings.kept or 0), together=settings.long == "together")
+    kept = encoded(pipe, edit.padded(waveform), edit.reached(windows))
+    latents = pipe.sampled(settings, windows, watch, source=kept, mask=edit.mask())
+    decode = partial(pipe.decode, progress=watch.progress)
+    pieces = [edit.piece(span, decode, latents, DECODE_HALO) for span in edit.spans]
+    sound = splice(edit.placed(waveform), pieces, inside=edit.inside, feather=faded)
+    return Sound(sound, timing.sample_rate, settings.files(source))
+
+
+def check_feather(feather: float) -> float:
+    """Seconds of a crossfade. Raises InputError out of range."""
+    if not 0 <= number("feather", feather) <= 10:
+        raise InputError(f"feather: {feather:g} s is out of range. Choose 0 to 10 seconds.")
+    return float(feather)
