@@ -55,30 +55,87 @@ class AudioXSetSoundtrack(io.ComfyNode):
                     step=0.01,
                     tooltip="The sound's level: 1 as it is, 0.5 half, 2 double (clipped at full scale).",
                 ),
+                io.Float.Input(
+                    "fade_in",
+                    default=0.0,
+                    min=0.0,
+                    max=600.0,
+                    step=0.01,
+                    optional=True,
+                    tooltip="Seconds in which the new sound fades in.",
+                ),
+                io.Float.Input(
+                    "fade_out",
+                    default=0.0,
+                    min=0.0,
+                    max=600.0,
+                    step=0.01,
+                    optional=True,
+                    tooltip="Seconds in which the new sound fades out, before its end or the video's.",
+                ),
+                io.String.Input(
+                    "keep",
+                    default="",
+                    optional=True,
+                    tooltip="Where the video's own sound is kept and the new one left out, such as dialogue: seconds "
+                    "of the video as start-end, with commas between: 3-5, 8.2-9.",
+                ),
+                io.Float.Input(
+                    "duck",
+                    default=0.0,
+                    min=0.0,
+                    max=60.0,
+                    step=0.5,
+                    optional=True,
+                    tooltip="With mix: by how many dB the new sound goes down while the video's own one sounds. 12 "
+                    "makes it a background, 0 leaves it as it is.",
+                ),
+                io.Boolean.Input(
+                    "keep_rest",
+                    default=False,
+                    optional=True,
+                    tooltip="Whether the video keeps its own sound before the new one begins and after it ends.",
+                ),
             ],
             outputs=[io.Video.Output()],
         )
 
     @classmethod
     @named("AudioX Set Soundtrack")
-    def execute(cls, video: Any, audio: Any, mode: str, offset: float, gain: float) -> io.NodeOutput:
+    def execute(
+        cls,
+        video: Any,
+        audio: Any,
+        mode: str,
+        offset: float,
+        gain: float,
+        fade_in: float = 0.0,
+        fade_out: float = 0.0,
+        keep: str = "",
+        duck: float = 0.0,
+        keep_rest: bool = False,
+    ) -> io.NodeOutput:
         if audio is None:
             raise InputError("there is no sound. Connect a sound that exists.")
+        options = {"mode": mode, "offset": offset, "gain": gain, "fade_in": fade_in, "fade_out": fade_out}
+        options |= {"keep": keep, "duck": duck, "keep_rest": keep_rest}
         found = file_video(video)
         if found is not None:
             try:
-                return io.NodeOutput(put_under(found, audio, mode, offset, gain))
+                return io.NodeOutput(put_under(found, audio, options))
             except HiddenPicturesError:
                 pass  # a cut of such a file can't be copied: its pictures are encoded, like those made in the graph
-        made = encode_pictures(video, with_sound=mode == "mix")
+        made = encode_pictures(video, with_sound=mode == "mix" or keep_rest or bool(keep.strip()))
         try:
-            return io.NodeOutput(put_under(FileVideo(str(made)), audio, mode, offset, gain))
+            return io.NodeOutput(put_under(FileVideo(str(made)), audio, options))
         finally:
             made.unlink(missing_ok=True)
 
 
-def put_under(found: FileVideo, audio: Any, mode: str, offset: float, gain: float) -> Any:
-    """The VIDEO of a file's pictures with a sound: a temporary file, which goes with the VIDEO."""
+def put_under(found: FileVideo, audio: Any, options: dict[str, Any]) -> Any:
+    """The VIDEO of a file's pictures with a sound, placed by `set_soundtrack`'s options: a temporary file, which goes
+    with the VIDEO.
+    """
     from ..audiox_core.media import probe, set_soundtrack
 
     suffix = ".mp4" if probe(found.source).video_codec in MP4_CODECS else ".mkv"
@@ -88,9 +145,7 @@ def put_under(found: FileVideo, audio: Any, mode: str, offset: float, gain: floa
         audio["waveform"][0],
         int(audio["sample_rate"]),
         target,
-        mode=mode,
-        offset=offset,
-        gain=gain,
+        **options,
         start=found.start,
         end=found.end,
         on_progress=host.progress(),

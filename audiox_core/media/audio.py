@@ -156,11 +156,13 @@ def write_audio(
     *,
     subtype: str | None = None,
     inputs: Iterable[Source] = (),
+    exact: bool = False,
 ) -> Path:
     """Writes (C, N) or (1, C, N), C 1 or 2, full scale 1, and returns the path.
 
     .wav as "float32" (default, values beyond 1 are kept) or "int16"; .flac as "int24" (default) or "int16".
-    Integers are clipped to -1..1 and cut towards zero, as the reference does. The file appears whole or not
+    Integers are clipped to -1..1 and cut towards zero, as the reference does; `exact` rounds them to steps of
+    2**-15 or 2**-23 instead, in which files of so many bits come back bit for bit. The file appears whole or not
     at all; an existing one is kept until then, a link is written through. Raises MediaError for unknown
     extensions, NaN, places that cannot be written, and a `path` that is one of the `inputs` (files that the
     sound was made from, which stay); InputError for other wrong arguments.
@@ -179,15 +181,19 @@ def write_audio(
         whole_file(path, inputs) as file,
         av.open(file, "w", format=suffix[1:], options={"fflags": "bitexact"}) as container,
     ):
-        track = SoundTrack(container, codec, kind, sample_rate, quantize(sound, kind))
+        track = SoundTrack(container, codec, kind, sample_rate, quantize(sound, kind, exact))
         track.write(None)
     return Path(path)
 
 
-def quantize(waveform: Tensor, kind: str) -> Tensor:
+def quantize(waveform: Tensor, kind: str, exact: bool = False) -> Tensor:
     """float32 (C, N) as PyAV's sample format `kind`: "flt" and "fltp" as it is, "s16" int16, "s32" 24 bits in
-    the upper part of int32.
+    the upper part of int32. `exact`: what was read from as many bits becomes what it was.
     """
+    if exact and kind in ("s16", "s32"):
+        full = 32768 if kind == "s16" else 8388608
+        steps = (waveform.double() * full).round_().clamp_(-full, full - 1)
+        return steps.to(torch.int16) if kind == "s16" else steps.to(torch.int32) * 256
     if kind == "s16":
         return (waveform.clamp(-1, 1) * 32767).to(torch.int16)
     if kind == "s32":

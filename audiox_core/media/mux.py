@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 from fractions import Fraction
+from typing import Any
 
 from torch import Tensor
 
-from ..errors import HiddenPicturesError, InputError, MediaError
+from ..errors import HiddenPicturesError, MediaError
 from .audio import check_waveform, to_stereo
+from .blending import check_blend
 from .checks import LONGEST, Number, check_rate, real
 from .containers import VIDEO_SUFFIXES as VIDEO_SUFFIXES
 from .containers import Container, container_for, options, rewound
@@ -38,6 +40,11 @@ def set_soundtrack(
     gain: float = 1.0,
     start: float = 0.0,
     end: float | None = None,
+    fade_in: float = 0.0,
+    fade_out: float = 0.0,
+    keep: str | Iterable[Sequence[float]] | None = None,
+    duck: float = 0.0,
+    keep_rest: bool = False,
     on_progress: Callable[[int, int], None] | None = None,
 ) -> Target:
     """Writes `video` with the sound (C, N) to `target` and returns `target`; picture packets keep their
@@ -49,6 +56,12 @@ def set_soundtrack(
     sound); with "mix" the longer of that and the old sound, but never past the last picture. AAC at 44.1 kHz
     stereo, in .webm Opus at 48 kHz. Subtitles, chapters and data are left out.
 
+    What is heard of the new sound fades in and out over `fade_in` and `fade_out` seconds. In `keep`, stretches
+    in seconds from the first picture ("3-5, 8.2-9" or pairs), it is left out and the old one is heard, with
+    crossfades of 50 ms around them. `keep_rest` keeps the old sound where the new one doesn't reach, before and
+    after it ("mix" always does). `duck` lowers the new sound by so many dB while the old one sounds ("mix" only):
+    from 0.1 s before to 0.25 s after it, back within another 0.5 s.
+
     `target` is a path (.mp4, .m4v, .mov, .mkv, .webm) or a BytesIO (mp4, or Matroska if mp4 cannot hold the
     codec; rewound at the end), and not `video` itself under any name. `start` and `end` (seconds from the
     first picture) keep only that part: still without re-encoding, the pictures between the keyframe and
@@ -57,8 +70,7 @@ def set_soundtrack(
     stop. Raises MediaError for sources, codecs and places that do not fit, InputError for arguments.
     """
     name = name_of(video)
-    if mode not in ("replace", "mix"):
-        raise InputError(f"mode {mode!r} does not exist. Valid: replace, mix.")
+    blend = check_blend(mode, fade_in, fade_out, keep, duck, keep_rest)
     shift, level = check_placing(offset, gain)
     first, last = _window(name, start, end)
     suffix = suffix_of(target, VIDEO_SUFFIXES)
@@ -75,11 +87,12 @@ def set_soundtrack(
         raise HiddenPicturesError(
             f"{name_of(target)}: {cut}, and {kind.format} cannot hide the pictures before it. {instead}"
         )
+    blend.check(name, has_sound, track.length)
     old = None
-    if mode == "mix" and has_sound:
+    if blend.needs_old and has_sound:
         old = _old_sound(video, track, kind.rate, progress.stage(300, 500))
     sound = resample(sound, sample_rate, kind.rate) * level
-    audio = place(sound, kind, shift, track.length, old)
+    audio = place(sound, kind, shift, track.length, old, blend)
     written = progress.stage(500, 1000)
     with (
         open_media(video) as source,
@@ -99,19 +112,23 @@ def set_soundtrack(
     return rewound(target)
 
 
-def check_soundtrack(video: Source, target: Target) -> Fraction:
+def check_soundtrack(video: Source, target: Target, *, mode: str = "replace", **blend: Any) -> Fraction:
     """How many seconds the pictures of `video` last, after all checks of whether they can be copied to
-    `target`. Writes nothing, and reads the file as far as `set_soundtrack` does before it writes.
+    `target`, and `mode`, `fade_in`, `fade_out`, `keep`, `duck` and `keep_rest` fit them. Writes nothing, and
+    reads the file as far as `set_soundtrack` does before it writes.
 
-    Raises MediaError as `set_soundtrack`.
+    Raises MediaError and InputError as `set_soundtrack`.
     """
+    wanted = check_blend(mode, **blend)
     suffix = suffix_of(target, VIDEO_SUFFIXES)
     refuse_inputs(target, [video])
     with open_media(video) as source:
         if is_image(source):
             raise MediaError(f"{name_of(video)} is a still picture, no video. Write the sound alone, as .wav or .flac.")
+        has_sound = audio_stream(source) is not None
     first, last = _window(name_of(video), 0.0, None)
     track, _ = _copied(video, target, suffix, first, last, None)
+    wanted.check(name_of(video), has_sound, track.length)
     return track.length
 
 

@@ -1,4 +1,4 @@
-"""Where a new sound lies under pictures: its offset and level, over the old sound, never past the last picture."""
+"""Where a new sound lies under pictures: its offset and level, beside the old sound, never past the last picture."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from torch import Tensor
 
 from ..errors import InputError
 from .audio import quantize
+from .blending import Blend
 from .checks import LONGEST, MOST_SAMPLES, real
 from .containers import Container
 from .track import SoundTrack
@@ -32,16 +33,16 @@ def place(
     offset: Fraction,
     length: Fraction | None = None,
     old: Tensor | None = None,
+    blend: Blend | None = None,
 ) -> Tensor:
-    """The soundtrack (2, n): `sound` from `offset` seconds on, over `old` if given, clipped, not longer than
-    `length` seconds. Raises InputError where nothing of the sound would be heard.
+    """The soundtrack (2, n): `sound` from `offset` seconds on, with `old` if given as `blend` says (None: over it
+    everywhere), clipped, not longer than `length` seconds. Raises InputError where nothing of the sound would be heard.
     """
+    blend = blend or Blend("mix")
     shift = round(offset * kind.rate)
     sound = sound[:, min(max(-shift, 0), sound.shape[1]) :]
     shift = max(shift, 0)
-    total = shift + sound.shape[1]
-    if old is not None:
-        total = max(total, old.shape[1])
+    total = blend.reach(kind.rate, shift + sound.shape[1], old)
     if length is not None:
         total = min(total, math.floor(longest(length, kind) * kind.rate))
     if total <= shift or sound.shape[1] == 0:
@@ -60,7 +61,14 @@ def place(
         heard = min(old.shape[1], total)
         track[:, :heard] = old[:, :heard]
     heard = min(sound.shape[1], total - shift)
-    track[:, shift : shift + heard] += sound[:, :heard]
+    sound = sound[:, :heard]
+    if not blend.plain:
+        new, own = blend.shares(kind.rate, shift, shift + heard, total, old)
+        if not new[shift : shift + heard].any():
+            raise InputError("keep leaves nothing of the new sound to hear. Name less of the video's time.")
+        sound = sound * new[shift : shift + heard]
+        track = track if own is None else track.mul_(own)
+    track[:, shift : shift + heard] += sound
     return track.clamp_(-1, 1)
 
 

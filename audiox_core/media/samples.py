@@ -39,7 +39,7 @@ class Samples(NamedTuple):
     """Stereo samples (2, n) float32 at `rate`; `first` is the index of the first one, counted from the origin
     of times.
 
-    `announced` is the duration in seconds that the container promises, or None.
+    `announced` is the duration in seconds that the container promises for its sound, or None.
     """
 
     waveform: Tensor
@@ -77,7 +77,7 @@ def read_samples(
                 on_samples(count)
             if count > MOST_SAMPLES:
                 raise MediaError(f"{name}: its sound is longer than {MOST_SAMPLES} samples. Give a shorter part of it.")
-        announced = None if container.duration is None else container.duration / pyav().time_base
+        announced = _announced(container, stream)
     if window.rate == 0 and not window.broken:
         raise MediaError(f"{name}: its sound is empty (0 samples). Give a file with sound.")
     if window.rate == 0:
@@ -92,6 +92,15 @@ def read_samples(
     if not torch.isfinite(waveform).all():
         raise MediaError(f"{name}: the sound contains NaN or infinite samples. Export it again, without them.")
     return Samples(waveform, window.rate, window.first, announced)
+
+
+def _announced(container: Any, stream: Any) -> float | None:
+    """How many seconds a stream is said to last; of a container that tells only its whole length, if that is all."""
+    if stream.duration is not None:
+        return float(stream.duration * stream.time_base)
+    if container.duration is None or len(container.streams) > 1:
+        return None
+    return float(container.duration / pyav().time_base)
 
 
 class _Window:

@@ -14,11 +14,15 @@ log = logging.getLogger("audiox")
 
 @dataclass(frozen=True)
 class Sound:
-    """Stereo samples (2, N), float32 on the CPU, within -1..1 when normalised; inputs: the files it was made from."""
+    """Stereo samples (2, N), float32 on the CPU, within -1..1 when normalised; inputs: the files it was made from.
+
+    exact: some of it is a file's own samples, which are to come back bit for bit (as write_audio's exact).
+    """
 
     waveform: Tensor
     sample_rate: int
     inputs: tuple[Any, ...] = ()
+    exact: bool = False
 
     @property
     def seconds(self) -> float:
@@ -31,28 +35,40 @@ class Sound:
         """
         from . import write_audio
 
-        write_audio(path, self.waveform, self.sample_rate, **{"inputs": self.inputs, **options})
+        write_audio(path, self.waveform, self.sample_rate, **{"inputs": self.inputs, "exact": self.exact, **options})
         return Path(path)
 
     def save_with_video(
-        self, video: str | Path, path: str | Path, *, mode: str = "replace", offset: float = 0.0, gain: float = 1.0
+        self,
+        video: str | Path,
+        path: str | Path,
+        *,
+        mode: str = "replace",
+        offset: float = 0.0,
+        keep_rest: bool = False,
+        **options: Any,
     ) -> Path:
         """Writes the video with this sound: its picture packets are copied, the sound is added from offset seconds on.
 
-        mode "mix" keeps the video's own sound underneath. What of the video gets no new sound is told in the log.
-        Raises MediaError as set_soundtrack does, and for a path that is a file that the sound was made from.
+        mode "mix" keeps the video's own sound underneath, keep_rest only where the new one doesn't reach; other
+        options: gain, fade_in, fade_out, keep and duck, as in media.set_soundtrack. What of the video gets no new sound
+        is told in the log. Raises MediaError and InputError as set_soundtrack does, and MediaError for a path that is a
+        file that the sound was made from.
         """
         from . import refuse_inputs, set_soundtrack
 
         refuse_inputs(path, self.inputs)
-        set_soundtrack(video, self.waveform, self.sample_rate, path, mode=mode, offset=offset, gain=gain)
-        rest = uncovered(video, self.seconds, start=max(offset, 0.0), mix=mode == "mix")
+        options |= {"mode": mode, "offset": offset, "keep_rest": keep_rest}
+        set_soundtrack(video, self.waveform, self.sample_rate, path, **options)
+        rest = uncovered(video, self.seconds, start=max(offset, 0.0), mix=mode == "mix", keep_rest=keep_rest)
         if rest is not None:
             log.warning("%s", rest)
         return Path(path)
 
 
-def uncovered(video: Any, seconds: float, *, start: float = 0.0, mix: bool = False) -> str | None:
+def uncovered(
+    video: Any, seconds: float, *, start: float = 0.0, mix: bool = False, keep_rest: bool = False
+) -> str | None:
     """A sentence on the part of a video that a sound of so many seconds, from start on, leaves without new sound.
 
     None where it is less than a tenth of a second at both ends. Raises MediaError for unreadable videos.
@@ -66,6 +82,8 @@ def uncovered(video: Any, seconds: float, *, start: float = 0.0, mix: bool = Fal
         return None
     rest = "the rest will be silent."
     if info.has_audio:
-        rest = "the rest keeps its own." if mix else "its own is dropped, so the rest will be silent (mix keeps it)."
+        rest = "its own is dropped, so the rest will be silent (keep_rest keeps it there, mix everywhere)."
+        if mix or keep_rest:
+            rest = "the rest keeps its own."
     end = min(start + seconds, length)
     return f"{name_of(video)}: lasts {length:.2f} s and gets new sound from {start:.2f} to {end:.2f} s; {rest}"

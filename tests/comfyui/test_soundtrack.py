@@ -81,6 +81,26 @@ def test_mix_keeps_the_old_sound(comfy: ComfyServer) -> None:
     assert level(read_sound(path), 2.1, 3.9) == pytest.approx(0.212, rel=0.1)
 
 
+def test_the_old_sound_stays_where_it_is_told_to(comfy: ComfyServer) -> None:
+    graph = Graph(comfy.object_info())
+    video = graph.add("LoadVideo", file="with_sound.mp4")
+    path = saved(comfy, graph, video, gain=0.5, keep="0.5-1", keep_rest=True, fade_in=0.4)
+    assert picture_packets(path) == picture_packets(comfy.base / "input" / "with_sound.mp4")
+    sound = read_sound(path)
+    assert sound.seconds == pytest.approx(VIDEO_SECONDS, abs=0.05)
+    assert level(sound, 0, 0.05) < 0.03
+    for begin, end in ((0.55, 0.95), (2.1, 3.9)):
+        assert level(sound, begin, end) == pytest.approx(0.212, rel=0.1)
+    assert level(sound, 1.1, 1.9) == pytest.approx(0.106, rel=0.1)
+
+
+def test_ducking(comfy: ComfyServer) -> None:
+    graph = Graph(comfy.object_info())
+    path = saved(comfy, graph, graph.add("LoadVideo", file="with_sound.mp4"), mode="mix", duck=20)
+    sound = read_sound(path)  # two equal tones, of which the new one is a tenth
+    assert level(sound, 0.5, 1.5) == pytest.approx(level(sound, 2.5, 3.5), rel=0.12)
+
+
 def test_a_video_made_in_the_graph(comfy: ComfyServer) -> None:
     graph = Graph(comfy.object_info())
     images = graph.add("EmptyImage", width=64, height=64, batch_size=36, color=0x3366CC)

@@ -32,6 +32,26 @@ def check_decode() -> None:
     raises(kind, "AudioX Decode: the sound", lambda: decode(vae=demo()[2], latent=broken, seconds=0.0, normalize="off"))
 
 
+def check_decode_brings_each_sound_of_a_batch_to_one_loudness() -> None:
+    import torch
+
+    media = module("audiox_core.media")
+    given = {"samples": torch.randn(3, 64, 40) * torch.tensor([0.3, 1.0, 2.0])[:, None, None]}
+    plain, made = (
+        node("AudioXDecode")(vae=demo()[2], latent=given, seconds=0.0, normalize=how)[0]["waveform"]
+        for how in ("off", "loudness")
+    )
+    for before, item in zip(plain, made, strict=True):
+        loudness, peak = media.integrated_loudness(item, 44100), media.true_peak(item)
+        assert abs(loudness + 16) < 0.01 or (loudness < -16 and abs(peak + 1) < 0.01), (loudness, peak)
+        assert peak < -0.99
+        if float(before.abs().max()) < 1:  # not clipped: the same sound at another level
+            near(item / item.abs().max(), before / before.abs().max(), 1e-5)
+    single = {"samples": given["samples"][1:2]}
+    alone = node("AudioXDecode")(vae=demo()[2], latent=single, seconds=0.0, normalize="loudness")[0]["waveform"]
+    near(made[1:2], alone, 1e-4)
+
+
 def check_tiles_change_nothing() -> None:
     import torch
 
@@ -64,6 +84,46 @@ def check_soundtrack_copies_the_pictures() -> None:
     assert parts.images.shape[0] == 40
     assert float(parts.frame_rate) == 10.0
     near(parts.images, memory.get_components().images, 0.03)
+
+
+def check_soundtrack_keeps_what_it_is_told_to() -> None:
+    """Of a file and of a video made in the graph: new sound, a stretch of the old one, and the old one after it."""
+    import torch
+    from comfy_api.latest import InputImpl
+
+    def level(video: Any, start: float, end: float) -> float:
+        sound = video.get_components().audio
+        part = sound["waveform"][..., round(start * sound["sample_rate"]) : round(end * sound["sample_rate"])]
+        return float(part.square().mean().sqrt())
+
+    def tone(share: float, seconds: float) -> dict[str, Any]:
+        wave = share * torch.sin(torch.arange(round(seconds * 44100)) * 0.1)
+        return {"waveform": wave.expand(1, 2, -1), "sample_rate": 44100}
+
+    plain: dict[str, Any] = {"mode": "replace", "offset": 0.0, "gain": 1.0}
+    (loud,) = node("AudioXSetSoundtrack")(video=InputImpl.VideoFromFile(str(clip())), audio=tone(0.4, 4), **plain)
+    graph = InputImpl.VideoFromComponents(loud.get_components())
+    for video in (loud, graph):
+        (out,) = node("AudioXSetSoundtrack")(
+            video=video,
+            audio=tone(0.1, 2.5),
+            **plain,
+            fade_in=0.5,
+            fade_out=0.0,
+            keep="1-1.5",
+            duck=0.0,
+            keep_rest=True,
+        )
+        for start, end, share in ((0.6, 0.9, 0.1), (1.05, 1.45, 0.4), (1.6, 2.4, 0.1), (2.6, 3.9, 0.4)):
+            assert abs(level(out, start, end) / (share * 0.5**0.5) - 1) < 0.15, (start, level(out, start, end))
+        assert level(out, 0, 0.05) < 0.02, level(out, 0, 0.05)
+    kind = module("audiox_core.errors").InputError
+    for wrong, said in (
+        ({"keep": "5"}, "keep: '5' is no start and end"),
+        ({"duck": 6.0}, "duck=6: the old sound is dropped"),
+    ):
+        given = {"video": loud, "audio": tone(0.1, 1), **plain, **wrong}
+        raises(kind, f"AudioX Set Soundtrack: {said}", lambda given=given: node("AudioXSetSoundtrack")(**given))
 
 
 def check_soundtrack_of_a_trimmed_video() -> None:
