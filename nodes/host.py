@@ -250,12 +250,22 @@ def is_cpu(device: torch.device) -> bool:
 class Budgeted(comfy.model_patcher.ModelPatcher):
     """Holds as many bytes of a model on the device as its audiox_budget says, and streams the rest."""
 
+    _loads = False  # while it is loaded ComfyUI asks whether the whole model fits
+
+    def model_size(self) -> int:
+        """Bytes that it takes on the device: ComfyUI makes room for so many, and lets other models stay."""
+        whole = int(comfy.model_management.module_size(self.model))
+        held = getattr(self.model, "model_loaded_weight_memory", 0)  # older versions ask before they set it
+        return whole if self._loads else int(min(whole, max(self.model.audiox_budget, held)))
+
     def partially_load(self, device_to: Any, extra_memory: float = 0, force_patch_weights: bool = False) -> Any:
-        budget = self.model.audiox_budget
-        if budget is not None:
-            room = max(budget - self.loaded_size(), 1)
-            extra_memory = room if budget == float("inf") else min(extra_memory, room)
-        return super().partially_load(device_to, extra_memory, force_patch_weights=force_patch_weights)
+        room = max(self.model.audiox_budget - self.loaded_size(), 1)
+        extra_memory = room if room == float("inf") else min(extra_memory, room)
+        self._loads = True
+        try:
+            return super().partially_load(device_to, extra_memory, force_patch_weights=force_patch_weights)
+        finally:
+            self._loads = False
 
 
 def model_patcher(model: Any, *, plain: bool = False) -> Any:

@@ -69,8 +69,7 @@ class AudioXLoad(io.ComfyNode):
                     max=1024.0,
                     step=0.1,
                     tooltip="How much of the device the model may hold while it works; the rest is streamed from RAM. "
-                    "0: as much as ComfyUI would use. ComfyUI still makes room for the whole model first, so that "
-                    "others may have to leave the device.",
+                    "0: as much as ComfyUI would use.",
                 ),
             ],
             outputs=[
@@ -133,7 +132,7 @@ def checkpoint_tip() -> str:
             continue
         try:
             found = find_model(name, models_dirs=host.model_folders(), download=False)
-        except (ModelNotFound, OSError):  # a folder that may not be read must not take the node away
+        except ModelNotFound:
             entries.append(f"{name}: not here yet; running the graph downloads it from {member.released.source}.")
         else:
             entries.append(f"{name}: {found.checkpoint.name} of {found.checkpoint.parent.name}, already here.")

@@ -73,9 +73,11 @@ def _holds(kind: Container, track: PictureTrack, stream: Any, excerpt: list[Any]
         with av.open(trial, "w", format=kind.format) as out:
             copy = track.add_to(out, stream)
             out.start_encoding()
-            for number, packet in enumerate(excerpt):
+            time = 0  # rising, whatever the pictures' lengths are
+            for packet in excerpt:
                 packet.stream, packet.time_base = copy, stream.time_base
-                packet.pts = packet.dts = number * max(packet.duration or 0, 1)
+                packet.pts = packet.dts = time
+                time += max(packet.duration or 0, 1)
                 out.mux(packet)
         if shown is None:
             return True

@@ -89,7 +89,9 @@ class Run:
         self.step = 1 / nominal_rate(stream)
         self.packets_end: Fraction | None = None
         owner.still = is_image(container)
-        if stream.duration is not None and not owner.still:
+        # Matroska tells no stream's length: where FFmpeg has one nevertheless, it is that of the longest, mostly sound.
+        told = not container.format.name.startswith("matroska")
+        if stream.duration is not None and told and not owner.still:
             owner.announced = stream.duration * self.base
         context = stream.codec_context
         picture_bytes = max(context.width * context.height * 3 // 2, 1)

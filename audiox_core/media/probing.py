@@ -91,8 +91,8 @@ def _probe_video(container: Any, source: Source) -> dict[str, Any]:
     }
     if still:
         facts["duration"] = None
-    elif stream.duration is not None:
-        facts["duration"] = float(stream.duration * stream.time_base)
+    elif run.owner.announced is not None:
+        facts["duration"] = float(run.owner.announced)
     elif (end := run.last_end()) is not None and frame.pts is not None:
         facts["duration"] = float(end - frame.pts * run.base)
     return facts

@@ -7,6 +7,7 @@ import logging
 import os
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -117,7 +118,7 @@ def find_companion(
         own = [released.name, released.name.lower(), released.name.replace("-", "_"), *companion.names]
         names = [*own, *_spellings(released), released.repo.split("/")[-1]]
         nested = [place / companion.weights for place in places if "/" in companion.weights]
-        weights = next((file for file in nested if file.is_file()), None)
+        weights = next((file for file in nested if os.path.isfile(file)), None)
         weights = weights or _in_folders(places, names, own, [companion.weights, Path(companion.weights).name])
         weights = weights or _cached(released, companion.weights)
     elif possible and (_is_path(path) or Path(path).exists()):
@@ -173,12 +174,24 @@ def check_place(what: str, name: str | Path) -> None:
         raise ModelNotFound(f"{what}: {shown(str(name))}: no such file or folder. Check the path.")
 
 
-def _weights(folder: Path) -> list[Path]:
-    """Weights files right in a folder, safetensors first."""
-    if not folder.is_dir():
+def _weights(folder: Path, stems: Iterable[str] | None = None) -> list[Path]:
+    """Weights files right in a folder, safetensors first; of these stems, in any case, without looking at others."""
+    try:
+        found = [folder / name for name in sorted(os.listdir(folder))]
+    except (FileNotFoundError, NotADirectoryError):
         return []
-    files = [p for p in sorted(folder.iterdir()) if p.suffix in SUFFIXES and p.is_file()]
-    return sorted(files, key=lambda p: SUFFIXES.index(p.suffix))
+    except OSError as error:
+        _unreadable(folder, error.strerror or str(error))
+        return []
+    wanted = None if stems is None else {stem.lower() for stem in stems}
+    files = [p for p in found if p.suffix in SUFFIXES and (wanted is None or p.stem.lower() in wanted)]
+    return sorted((p for p in files if os.path.isfile(p)), key=lambda p: SUFFIXES.index(p.suffix))
+
+
+@lru_cache(maxsize=64)
+def _unreadable(folder: Path, reason: str) -> None:
+    """Says once that a folder is passed over: models in others can still be had."""
+    log.warning("%s can't be read (%s), so no model is looked for in it. Mend its permissions.", folder, reason)
 
 
 def _in_folders(
@@ -188,15 +201,14 @@ def _in_folders(
 
     usual are paths in NAME, without their endings or as they were published; any format of them will do.
     """
-    loose = [stem.lower() for stem in stems]
+    loose = list(stems)
     for folder in folders:
         for place in (folder / name / path for name in names for path in usual):
-            found = [file for file in _weights(place.parent) if file.stem == place.stem]
-            if found or place.is_file():
+            found = [file for file in _weights(place.parent, [place.stem]) if file.stem == place.stem]
+            if found or os.path.isfile(place):
                 return [*found, place][0]
-        for file in _weights(folder):
-            if file.stem.lower() in loose:
-                return file
+        for file in _weights(folder, loose):
+            return file
     return None
 
 
@@ -265,7 +277,7 @@ def _find_tokenizer(
     if weights is not None:
         beside = weights.parent
         places = [beside, beside / f"{weights.stem}_tokenizer", beside / own, *places]
-    found = next((place for place in places if (place / TOKENIZER_FILE).is_file()), None)
+    found = next((place for place in places if os.path.isfile(place / TOKENIZER_FILE)), None)
     cached = None if found else _cached(released, TOKENIZER_FILE)
     return cached.parent if cached else found
 

@@ -275,7 +275,8 @@ class ComfyServer:
 
     def _outputs(self, prompt_id: str) -> dict[str, dict[str, Any]]:
         # The history entry is written just after the last websocket message.
-        for _ in range(100):
+        end = time.monotonic() + 60
+        while time.monotonic() < end:
             history = self.get(f"/history/{prompt_id}")
             if prompt_id in history:
                 return history[prompt_id]["outputs"]

@@ -96,3 +96,9 @@ def test_tiles_cover_everything_once() -> None:
 def test_deviation_is_softplus() -> None:
     _, deviation = split_statistics(torch.zeros(1, 4, 3))
     assert torch.allclose(deviation, torch.tensor(2.0).log() + 1e-4)
+
+
+def test_a_single_latent_of_sound_is_encoded(net: Autoencoder) -> None:
+    mean, _ = net.encode(noise(1, 2, RATIO))
+    assert mean.shape == (1, 64, 1)
+    assert mean.isfinite().all()

@@ -93,10 +93,10 @@ def test_every_option_reaches_the_settings(monkeypatch: pytest.MonkeyPatch, tmp_
     monkeypatch.setattr(type(pipe), "__call__", call)
     words = "--text a --negative-text b --start 1 --audio-start 2 --seconds 3 --cfg 5 --rescale 0.5 --seed 7"
     words += " --sampler k-heun --sigma-min 0.2 --sigma-max 90 --rho 6 --prompt-hidden 0.25 --kept 4"
-    words += " --no-normalize --quiet"
-    write_audio(tmp_path / "heard.wav", torch.zeros(2, 99), 44100)
+    words += " --no-normalize --quiet --long together --loop --text-guidance 2 --video-guidance 3 --audio-guidance 4"
+    write_audio(tmp_path / "heard.wav", torch.zeros(2, 99999), 44100)
     more = ["--video", SAMPLE, "--audio", tmp_path / "heard.wav", "-o", tmp_path / "a.wav"]
-    assert make(*words.split(), *more) == 130
+    assert make(*words.split(), "--at", "0:01.5", "c d", "--at", "2", "e", *more) == 130
     assert given.pop("progress") is False
     assert given == {
         "text": "a",
@@ -118,6 +118,12 @@ def test_every_option_reaches_the_settings(monkeypatch: pytest.MonkeyPatch, tmp_
         "normalize": False,
         "prompt_hidden": 0.25,
         "kept": 4,
+        "long": "together",
+        "loop": True,
+        "at": [(1.5, "c d"), (2, "e")],
+        "text_guidance": 2,
+        "video_guidance": 3,
+        "audio_guidance": 4,
     }
     names = {f.name for f in fields(Settings)}
     assert set(given) == names, "a setting that the command line lacks"

@@ -12,10 +12,10 @@ import torch
 
 from audiox_core import __main__ as cli
 from audiox_core.errors import InputError, ModelNotFound
-from audiox_core.media import write_audio, write_png
+from audiox_core.media import set_soundtrack, write_audio, write_png
 from audiox_core.media.given import check_sources
+from audiox_core.models.settings import Settings
 from audiox_core.pipeline import Pipeline
-from audiox_core.settings import Settings
 from tests.core.media_clips import write_clip
 from tests.core.small import small_model
 
@@ -33,9 +33,16 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.chdir(tmp_path)
     write_clip(tmp_path / "clip.mp4", 25, 5)  # 5 s
     write_audio(tmp_path / "sound.wav", torch.zeros(2, 4410), 44100)
+    with_sound(tmp_path / "talk.mp4")
     write_png(tmp_path / "still.png", torch.zeros(3, 64, 64, dtype=torch.uint8).permute(1, 2, 0))
     (tmp_path / "text.mp4").write_text("no video")
     return tmp_path
+
+
+def with_sound(path: Path) -> None:
+    """Pictures for five seconds, and a sound for one."""
+    set_soundtrack(write_clip(path.with_suffix(".mov"), 25, 5), torch.zeros(2, 44100), 44100, path)
+    path.with_suffix(".mov").unlink()
 
 
 @pytest.mark.parametrize(
@@ -48,6 +55,14 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         ("--audio still.png -o a.wav", r"audio: still\.png has no sound"),
         ("--video text.mp4 -o a.wav", r"text\.mp4 cannot be read"),
         ("--video clip.mp4 --start 5.5 -o a.wav", r"start is 5\.5 s, the video lasts 5\.0\d s\. Choose an earlier"),
+        (
+            "--audio sound.wav --audio-start 0.1 -o a.wav",
+            r"sound\.wav: start=0\.1 s is past the end of the sound \(0\.100 s\)",
+        ),
+        (
+            "--audio talk.mp4 --audio-start 1.5 -o a.wav",
+            r"talk\.mp4: start=1\.5 s is past the end of the sound \(1\.0\d\d s\)",
+        ),
         ("--video still.png -o a.mp4", r"still\.png is a still picture, no video\. Write the sound alone"),
     ],
 )
@@ -81,6 +96,8 @@ def test_files_of_the_right_kind(folder: Path) -> None:
     for given in ({"image": "still.png"}, {"video": "still.png"}, {"video": "clip.mp4", "start": 4.5}):
         check_sources(Settings(**given))
     check_sources(Settings(audio="sound.wav"))
+    check_sources(Settings(audio="sound.wav", audio_start=0.0999))  # four samples
+    check_sources(Settings(audio="talk.mp4", audio_start=0.9))
     check_sources(Settings(audio=torch.zeros(2, 9)))
 
 

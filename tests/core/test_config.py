@@ -151,6 +151,34 @@ def test_numbers_have_bounds(path: str, value: Any) -> None:
     assert path.rsplit(".", 1)[-1] in str(error.value)
 
 
+@pytest.mark.parametrize(
+    ("path", "low", "high"),
+    [
+        ("sample_rate", 1000, 1_000_000),
+        ("sample_size", 1, 1 << 32),
+        ("model.conditioning.cond_dim", 1, 1 << 16),
+        ("video_fps", 1, 1000),
+        ("conditioning_seconds", 1, 1000),
+    ],
+)
+def test_bounds_are_inside(path: str, low: int, high: int) -> None:
+    """The numbers at the bounds are in range, though others may contradict them."""
+    for value in (*([low - 1] if low > 1 else []), low, high, high + 1):
+        try:
+            parse_config(changed(path, value, small_data()))
+            said = ""
+        except ConfigError as error:
+            said = str(error)
+        told = f"{path.rsplit('.', 1)[-1]}: {value} is out of range; {low} to {high} is supported"
+        assert (told in said) is not (low <= value <= high), said
+
+
+def test_a_window_has_at_least_a_latent() -> None:
+    assert parse_config(changed("sample_size", 2048, small_data())).timing.latents == 1
+    with pytest.raises(ConfigError, match="sample_size: 2047 samples are less than one latent"):
+        parse_config(changed("sample_size", 2047, small_data()))
+
+
 @pytest.mark.parametrize("values", [[], [1] * 13, [2, 4, 4, 8, 65], [2, 4, 4, 8, 2.0], [2, 4, 4, 8, True], "24488"])
 def test_lists_of_numbers_have_bounds(values: Any) -> None:
     with pytest.raises(ConfigError, match=r"decoder\.config\.strides: expected"):

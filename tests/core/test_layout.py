@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from audiox_core.errors import CheckpointError
+from audiox_core.models import members
 from audiox_core.models.audiox import BASE_CONFIG
 from audiox_core.models.config import parse_config, read_config
 from audiox_core.models.parts import Model
@@ -155,3 +156,32 @@ def test_the_words_of_a_requirement_are_its_owners() -> None:
         "Get the other one.",
     ]
     require({"a": torch.zeros(3), "b": torch.zeros(1)}, {"a": (3,), "b": (1,)}, "t5.safetensors")
+
+
+def test_another_member_of_the_family_is_named(base: Model) -> None:
+    """Not the one that is expected: of it something is merely missing."""
+    other = members()["AudioX-MAF"]
+    tensors = meta_tensors(expected_keys(parse_config(other.config())))
+    for model, named in ((base, True), (parse_config(other.config()), False)):
+        weights = dict(tensors)
+        if not named:
+            weights.popitem()
+        with pytest.raises(CheckpointError) as error:
+            check_tensors(weights, model, "file.ckpt")
+        first = str(error.value).splitlines()[0]
+        assert first.endswith("These are the weights of AudioX-MAF.") is named, first
+
+
+def test_sizes_are_told_only_of_a_whole_network_of_the_family(base: Model) -> None:
+    """Of a stranger, of a file without the network, and of parts beside a checkpoint nobody asked for its sizes."""
+    words = "The file holds a network of width"
+    whole = meta_tensors(expected_keys(base))
+    stranger = {**whole, "encoder.block.0.x": torch.empty(1, device="meta")}
+    without = {key: t for key, t in whole.items() if not key.startswith("model.model.transformer.")}
+    for tensors, told in ((whole, True), (stranger, False), (without, False)):
+        with pytest.raises(CheckpointError) as error:
+            check_tensors(tensors, small_model(), "file.ckpt")
+        assert (words in str(error.value)) is told
+    with pytest.raises(CheckpointError) as error:
+        require(whole, expected_keys(small_model()), "part.safetensors")
+    assert words not in str(error.value)

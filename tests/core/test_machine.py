@@ -46,3 +46,27 @@ def test_measure_apple(monkeypatch: pytest.MonkeyPatch) -> None:
     machine = measure()
     assert machine.kind == "mps" and machine.vram_total == 12 * GB
     assert 0 < machine.vram_free <= 11 * GB
+
+
+def test_apple_memory_that_is_more_than_taken(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    monkeypatch.setattr(torch.backends.mps, "is_available", lambda: True)
+    monkeypatch.setattr(torch.mps, "recommended_max_memory", lambda: GB)
+    monkeypatch.setattr(torch.mps, "driver_allocated_memory", lambda: 2 * GB)
+    assert measure("mps").vram_free == 0
+
+
+@pytest.mark.parametrize(
+    ("capability", "hip", "native"),
+    [((7, 5), None, False), ((8, 0), None, True), ((9, 0), None, True), ((7, 5), "6.2", True)],
+)
+def test_which_cards_compute_bf16(
+    capability: tuple[int, int], hip: str | None, native: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    answers = {"is_available": True, "device_count": 1, "current_device": 0, "mem_get_info": (GB, GB)}
+    answers |= {"memory_reserved": 0, "memory_allocated": 0, "get_device_name": "a card"}
+    for name, value in {**answers, "get_device_capability": capability}.items():
+        monkeypatch.setattr(torch.cuda, name, lambda *_, value=value: value)
+    monkeypatch.setattr(torch.version, "hip", hip)
+    machine = measure()
+    assert machine.bf16 is native and machine.kind == "cuda" and machine.vram_free == GB

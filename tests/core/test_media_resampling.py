@@ -133,3 +133,12 @@ def test_what_is_no_sound_or_no_rate_is_refused() -> None:
         resample(sound.short(), 48000, 44100)
     with pytest.raises(InputError, match="list is no array"):
         resample([0.0], 48000, 44100)
+
+
+@pytest.mark.parametrize(("old", "new", "small"), [(2888, 2887, True), (2890, 2889, False), (88200, 44100, True)])
+def test_a_table_of_filters_of_64_mib_at_most(old: int, new: int, small: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of as many filters as the smaller rate's share, each as long as the other's and what is heard around it."""
+    asked: list[int] = []
+    monkeypatch.setattr(resampling, "_torchaudio", lambda: asked.append(1))
+    assert resample(torch.zeros(1, 100), old, new).shape == (1, math.ceil(100 * new / old))
+    assert bool(asked) is small

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import subprocess
 import sys
 from pathlib import Path
@@ -96,3 +97,20 @@ print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before)
 """
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=True, capture_output=True, text=True)
     assert int(done.stdout) < 250_000  # KiB; ten minutes at once took 700 MB
+
+
+def test_ticks_are_in_their_rows_and_columns() -> None:
+    """Seconds at the bottom, each fifth one longer; 100, 1000 and 10000 Hz on the left, where a tone would lie."""
+    image = spectrogram_image(torch.zeros(1, 44100 * 6), 44100, width=240, height=200)
+    dark = spectrogram_image(torch.zeros(1, 44100 * 6), 44100, width=240, height=200, ticks=False)
+    marked = (image != dark).any(-1)
+    rows = [199 - round(199 * math.log(hertz / 40) / math.log(22050 / 40)) for hertz in (10000, 1000, 100)]
+    assert marked[:, 0].nonzero()[:, 0].tolist() == rows == [25, 98, 170]
+    assert marked[:180].sum() == 3 * 8 and marked[rows][:, :8].all()
+    long = {column: 10 if column == 200 else 5 for column in (40, 80, 120, 160, 200)}
+    assert {int(c): int(marked[180:, c].sum()) for c in marked[180:].any(0).nonzero()[:, 0]} == long
+    assert marked[-1, list(long)].all()
+    low = spectrogram_image(torch.zeros(1, 2000), 2000, width=40, height=100) != spectrogram_image(
+        torch.zeros(1, 2000), 2000, width=40, height=100, ticks=False
+    )
+    assert int(low[:, 0].any(-1).sum()) == 1, "of 2000 samples a second there is nothing at 1000 Hz"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -9,7 +10,7 @@ import pytest
 from audiox_core.errors import InputError, OutOfMemory
 from audiox_core.memory.estimate import weights_of
 from audiox_core.memory.formats import Format
-from audiox_core.memory.plan import GB, Plan, make_plan, spread
+from audiox_core.memory.plan import CPU_EXTRA, GB, TILES, Plan, make_plan, spread
 from tests.core.machines import FULL, cpu, gpu
 
 SIZES = {"dit": 1052220544, "autoencoder": 156077696, "video": 119400832, "audio": 78188416, "text": 109628544}
@@ -150,3 +151,34 @@ def test_bad_arguments(given: dict[str, Any], match: str) -> None:
 def test_streamed_blocks_are_spread_evenly() -> None:
     assert spread(4, 24) == (0, 6, 12, 18)
     assert spread(24, 24) == tuple(range(24)) and spread(0, 24) == ()
+
+
+def test_a_cpu_works_in_the_largest_tiles_that_fit() -> None:
+    """Beside all weights and what libraries take, in what others leave."""
+    autoencoder, seen = FULL.autoencoder, set()
+    for ram in (8.0, 8.5, 9.0, 9.5, 10.0, 10.5, 11.0, 12.0, 16.0):
+        plan = make_plan(cpu(ram), FULL, precision="fp32")
+        tile = plan.places[autoencoder.name].tile
+        seen.add(tile)
+        room = plan.budget - CPU_EXTRA - sum(p.bytes for p in plan.places.values())
+        works = {each: autoencoder.work(Format(), 236, 1, each) for each in TILES}
+        assert tile == next((each for each in TILES if works[each] <= room), TILES[-1])
+        assert plan.peak <= plan.budget or tile == TILES[-1]
+    assert len(seen) >= 3 and None in seen
+
+
+def test_what_just_fits_is_no_problem() -> None:
+    """All of what may be used, in RAM and on a card."""
+    need = make_plan(cpu(64), FULL, precision="fp32").peak
+    for short in (0, 1):
+        available = need - short
+        machine = replace(cpu(64), ram_available=available)
+        assert bool(make_plan(machine, FULL, precision="fp32", seconds=None).peak > available) is bool(
+            make_plan(machine, FULL, precision="fp32").problems
+        )
+    peak = make_plan(gpu(24), FULL, precision="fp16", offload="off").peak
+    for budget, fits in ((peak, True), (peak - 1, False)):
+        plan = make_plan(gpu(24), FULL, precision="fp16", offload="off", max_vram_gb=(budget + 0.5) / GB)
+        assert plan.budget == budget
+        tiles = {p.tile for p in plan.places.values() if p.tiled}
+        assert (tiles == {None}) is fits

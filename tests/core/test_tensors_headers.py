@@ -189,3 +189,12 @@ def test_sparse_file_of_90_gb(kind: str, tmp_path: Path) -> None:
         assert found["a"][-1] == 0
     finally:
         path.unlink()
+
+
+def test_the_largest_shapes() -> None:
+    """What the libraries count in 64 bits; a size of 0 hides no other."""
+    for shape in ([1 << 61], [1 << 31, 1 << 30], [0, 1 << 61], [1] * 16, []):
+        headers.check_shape("a", shape)
+    for shape in ([1 << 62], [1 << 31, 1 << 31], [0, 1 << 62], [1] * 17, [-1]):
+        with pytest.raises(ValueError, match="a has an impossible shape"):
+            headers.check_shape("a", shape)

@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
+import io
 import sys
 import time
 from pathlib import Path
 
 import pytest
+import torch
 
 from audiox_core.errors import CheckpointError
 from audiox_core.weights import archives, pickles
 from tests.core.test_tensors_archives import (
     MB,
+    Storage,
     archive,
     dumps,
     read,
+    saved,
+    tensor,
 )
 
 BLOWN_UP = b"\x80\x02}" + b"Nq\x00" + b"h\x00h\x00\x86q\x00" * 200  # a pair of pairs of pairs ...
@@ -128,3 +133,39 @@ def test_pickle_of_more_than_any_model(tmp_path: Path, monkeypatch: pytest.Monke
     for content in (archive(b"\x80\x02X\xd0\x07\0\0" + b"x" * 2000 + b"."), b"\x80\x02X\xd0\x07\0\0" + b"x" * 2000):
         with pytest.raises(CheckpointError, match=r"truncated or damaged|far more than a model's tensors"):
             read(content, tmp_path)
+
+
+def test_texts_of_no_letters_are_no_end(tmp_path: Path) -> None:
+    content = {"state_dict": {"a": tensor(Storage(12), 0, (3, 4), (4, 1))}, "name": "", "": 1}
+    assert list(read(archive(dumps(content)), tmp_path)) == ["a"]
+
+
+@pytest.mark.parametrize("new", [True, False])
+def test_a_state_dict_keeps_its_tensors_under_its_notes(new: bool, tmp_path: Path) -> None:
+    """torch's own have notes beside the tensors, which are set after the table was made."""
+    weights = torch.nn.Sequential(torch.nn.Linear(3, 4), torch.nn.LayerNorm(4)).state_dict()
+    assert weights._metadata
+    found = read(saved(weights, new=new), tmp_path)
+    assert list(found) == list(weights) and all(torch.equal(found[key], weights[key]) for key in weights)
+
+
+def test_a_storage_has_at_most_2_to_the_59th_numbers() -> None:
+    storages: dict[str, pickles.Storage] = {}
+    reader = pickles.Reader(pickles.Bounded(io.BytesIO()), storages, 5)
+    kind = pickles.Name("torch.FloatStorage")
+    for number, count in enumerate((0, (1 << 59) - 1)):
+        assert reader.persistent_load(("storage", kind, str(number), "cpu", count)).size == 4 * count
+    for count in (-1, 1 << 59, 1.0, True):
+        with pytest.raises(ValueError, match="impossible storage"):
+            reader.persistent_load(("storage", kind, "other", "cpu", count))
+    with pytest.raises(ValueError, match="has two sizes"):
+        reader.persistent_load(("storage", kind, "0", "cpu", 1))
+
+
+def test_a_pickle_may_have_so_many_bytes_and_no_more() -> None:
+    assert (pickles.MAX_BYTES, pickles.MAX_INSTRUCTIONS, archives.MAX_INDEX) == (64 * MB, 3_000_000, 8 * MB)
+    assert pickles.Bounded(io.BytesIO(bytes(9)), 8).read(8) == bytes(8)
+    with pytest.raises(CheckpointError, match="far more than a model's tensors"):
+        pickles.Bounded(io.BytesIO(bytes(9)), 8).read(9)
+    with pytest.raises(ValueError, match="breaks off"):
+        pickles.Bounded(io.BytesIO(), 8).read(1)

@@ -67,6 +67,7 @@ def check_layers_that_are_made_when_loaded() -> None:
 
 
 def check_budgets_cap_what_is_loaded() -> None:
+    import comfy.model_management
     import torch
 
     meta = torch.device("meta")
@@ -81,9 +82,43 @@ def check_budgets_cap_what_is_loaded() -> None:
         )[0].clone()
         assert type(patcher).__name__ == "Budgeted"
         patcher.partially_load(meta, 1 << 20 if options == {"offload": "off"} else 1 << 40)
-        share = patcher.loaded_size() / patcher.model_size()
+        share = patcher.loaded_size() / comfy.model_management.module_size(patcher.model)
         assert low <= share <= high, (options, share)
     assert type(demo()[0]).__name__ != "Budgeted"
+
+
+def check_others_leave_only_for_what_is_capped() -> None:
+    """ComfyUI makes room for what a model asks before it loads it; a capped one asks for its cap, a clone of it too."""
+    import comfy.model_management as mm
+    import torch
+
+    meta = torch.device("meta")
+    whole = mm.module_size(demo()[0].model)
+    for cap, asked in ((0.1, None), (1.0, whole)):
+        options = {"text_encoder": "auto", "precision": "fp32", "offload": "auto", "max_vram_gb": cap}
+        patcher = node("AudioXLoad")(checkpoint=DEMO, **options)[0]
+        budget = int(patcher.model.audiox_budget)
+        for one in (patcher, patcher.clone(), patcher.clone().clone()):
+            loaded = mm.LoadedModel(one)
+            assert loaded.model_memory_required(meta) == (asked or budget)
+        patcher.load_device = meta
+        loaded = mm.LoadedModel(patcher)
+        room: list[Any] = []
+        before = mm.free_memory, mm.get_free_memory, mm.current_loaded_models
+        mm.free_memory = lambda memory, *_, room=room, **__: room.append(memory) or []
+        mm.get_free_memory = lambda *_, torch_free_too=False, **__: (1 << 40, 1 << 40) if torch_free_too else 1 << 40
+        mm.current_loaded_models = []
+        try:
+            mm.load_models_gpu([patcher])
+            assert patcher.current_loaded_device() == meta
+            held = patcher.loaded_size()
+            assert 0 < held <= min(budget, whole), (held, budget, whole)
+            assert loaded.model_memory_required(meta) == (asked or budget) - held
+            assert asked is None or held == whole
+        finally:
+            mm.free_memory, mm.get_free_memory, mm.current_loaded_models = before
+        extra = max(mm.minimum_inference_memory(), mm.extra_reserved_memory())
+        assert abs(room[0] - (asked or budget) * 1.1 - extra) < 2
 
 
 def check_clones_share_the_model() -> None:
@@ -184,6 +219,39 @@ def check_links_are_checked_when_they_are_known() -> None:
     load = nodes.NODE_CLASS_MAPPINGS["AudioXLoad"]
     assert load.validate_inputs(checkpoint=None) is True
     assert load.fingerprint_inputs(checkpoint=None, text_encoder=None) == []
+
+
+def check_model_folders_are_listed_once() -> None:
+    """ComfyUI's own listing is used, which it repeats only where a folder has changed; a folder that is shut hides
+    no node."""
+    import folder_paths
+
+    import nodes
+
+    load, walked, walk = nodes.NODE_CLASS_MAPPINGS["AudioXLoad"], [], folder_paths.recursive_search
+
+    def counted(folder: str, *given: Any, **named: Any) -> Any:
+        walked.append(folder)
+        return walk(folder, *given, **named)
+
+    def checkpoints() -> Any:
+        return next(entry for entry in load.define_schema().inputs if entry.id == "checkpoint")
+
+    checkpoints()
+    shut = Path(folder_paths.get_folder_paths("audiox")[0])
+    listdir = os.listdir
+
+    def refusing(folder: Any = ".") -> list[str]:
+        if Path(folder) == shut:
+            raise PermissionError(13, "Permission denied", str(folder))
+        return listdir(folder)
+
+    folder_paths.recursive_search, os.listdir = counted, refusing
+    try:
+        assert "AudioX: not here yet" in checkpoints().tooltip
+        assert not walked
+    finally:
+        folder_paths.recursive_search, os.listdir = walk, listdir
 
 
 def check_checkpoints_in_the_model_folders() -> None:
