@@ -1,19 +1,33 @@
-"""The command line: python -m audiox_core generate | info | convert."""
+"""The command line: python -m audiox_core generate | edit | extend | vary | batch | info | convert."""
 
 from __future__ import annotations
 
+import argparse
 import logging
 import os
 import signal
 import sys
+from collections.abc import Callable
 
 from .commands.about import convert, info
+from .commands.batch import batch
+from .commands.changing import change
 from .commands.ending import Outputs, Stopped, ends_at_signals
 from .commands.making import generate
 from .commands.options import parser
 from .errors import AudioXError
 
 log = logging.getLogger("audiox")
+
+COMMANDS: dict[str, Callable[[argparse.Namespace], int | None]] = {
+    "generate": generate,
+    "edit": change,
+    "extend": change,
+    "vary": change,
+    "batch": batch,
+    "info": info,
+    "convert": convert,
+}
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -24,7 +38,7 @@ def main(arguments: list[str] | None = None) -> int:
     outputs = Outputs(args)
     try:
         with ends_at_signals():
-            {"generate": generate, "info": info, "convert": convert}[args.command](args)
+            code = COMMANDS[args.command](args)
     except AudioXError as error:
         done = outputs.written()
         print(f"error: {error}" + (f" ({done})" if done else ""), file=sys.stderr)
@@ -35,7 +49,7 @@ def main(arguments: list[str] | None = None) -> int:
     except BrokenPipeError:  # whoever read what is printed has gone: so has the place for another word
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
-    return 0
+    return code or 0
 
 
 if __name__ == "__main__":

@@ -13,6 +13,7 @@ from torch import Tensor
 from .errors import InputError
 from .media.sound import Sound
 from .models.settings import FOLLOWED, number
+from .models.timing import Timing
 from .networks.autoencoder import DECODE_HALO, ENCODE_HALO
 from .sampling import find_objective
 from .sampling.edits import Edit
@@ -53,10 +54,7 @@ def extend(
     **given: Any,
 ) -> Sound:
     """The source continued: so many seconds made before it and after it, while it stays bit for bit. See edit."""
-    for name, value in (("before", before), ("after", after)):
-        pipe.timing.check_length(number(name, value) or 1.0, name)
-    if not before and not after:
-        raise InputError("extend: before and after are both 0. Give the seconds to add.")
+    check_added(pipe.timing, before, after)
     return _edited(pipe, source, {"regions": (), "before": before, "after": after}, feather, given)
 
 
@@ -66,13 +64,12 @@ def vary(pipe: Pipeline, source: Any, strength: float = 0.5, **given: Any) -> So
     Between, the run starts from a noise level that rises with strength as the model's own levels do: for v in equal
     ratios from sigma_min to sigma_max, for a rectified flow in equal steps from 0 to 1. given: as in a call.
     """
-    if not 0 <= number("strength", strength) <= 1:
-        raise InputError(f"strength: {strength} is out of range; choose 0 (the source itself) to 1 (nothing of it)")
+    check_strength(strength)
     waveform = original(pipe, source)
     seconds = waveform.shape[-1] / pipe.timing.sample_rate
-    settings, watch = pipe.settled(**{"seconds": seconds, **_followed(given)})
+    settings, watch = pipe.settled(**{"seconds": seconds, **followed(given)})
     if strength == 0:
-        return Sound(waveform, pipe.timing.sample_rate, settings.files(source))
+        return Sound(waveform, pipe.timing.sample_rate, settings.files(source), exact=True)
     if strength == 1:
         return pipe.made(settings, watch)
     objective = find_objective(pipe.model.recipe.objective)
@@ -121,9 +118,10 @@ def encoded(pipe: Pipeline, waveform: Tensor, stretches: Sequence[tuple[int, int
     return out
 
 
-def _followed(given: dict[str, Any]) -> dict[str, Any]:
+def followed(given: dict[str, Any]) -> dict[str, Any]:
     """Settings that follow an empty prompt where they follow nothing: the source is enough to go by."""
-    return given if any(given.get(name) is not None for name in FOLLOWED) else {**given, "text": ""}
+    something = given.get("at") or any(given.get(name) is not None for name in FOLLOWED if name != "at")
+    return given if something else {**given, "text": ""}
 
 
 def _edited(pipe: Pipeline, source: Any, places: dict[str, Any], feather: float, given: dict[str, Any]) -> Sound:
@@ -131,7 +129,7 @@ def _edited(pipe: Pipeline, source: Any, places: dict[str, Any], feather: float,
 
     timing, waveform = pipe.timing, original(pipe, source)
     edit = Edit.of(timing, waveform.shape[-1], **places)
-    settings, watch = pipe.settled(**{"seconds": edit.seconds, **_followed(given)})
+    settings, watch = pipe.settled(**{"seconds": edit.seconds, **followed(given)})
     if settings.loop:
         raise InputError("loop: an edited sound keeps its ends. Leave loop out.")
     faded = timing.to_samples(check_feather(feather))
@@ -141,7 +139,21 @@ def _edited(pipe: Pipeline, source: Any, places: dict[str, Any], feather: float,
     decode = partial(pipe.decode, progress=watch.progress)
     pieces = [edit.piece(span, decode, latents, DECODE_HALO) for span in edit.spans]
     sound = splice(edit.placed(waveform), pieces, inside=edit.inside, feather=faded)
-    return Sound(sound, timing.sample_rate, settings.files(source))
+    return Sound(sound, timing.sample_rate, settings.files(source), exact=True)
+
+
+def check_added(timing: Timing, before: float, after: float) -> None:
+    """Raises InputError unless so many seconds can be added to a sound."""
+    for name, value in (("before", before), ("after", after)):
+        timing.check_length(number(name, value) or 1.0, name)
+    if not before and not after:
+        raise InputError("extend: before and after are both 0. Give the seconds to add.")
+
+
+def check_strength(strength: float) -> None:
+    """Raises InputError unless it is in 0..1."""
+    if not 0 <= number("strength", strength) <= 1:
+        raise InputError(f"strength: {strength} is out of range; choose 0 (the source itself) to 1 (nothing of it)")
 
 
 def check_feather(feather: float) -> float:

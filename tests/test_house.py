@@ -27,6 +27,8 @@ HOSTS = {"comfy", "comfy_api", "comfy_extras", "comfy_execution", "folder_paths"
 SPOKEN = {
     "audiox_core/commands/options.py": (1, "the command line's options of the same names are passed on"),
     "nodes/condition.py": (1, "the inputs of AudioX Combine"),
+    "nodes/guider.py": (2, "the scales of AudioX Guider"),
+    "nodes/guider.py": (2, "the scales of AudioX Guider"),
 }
 
 

@@ -61,7 +61,7 @@ def test_the_core_imports_what_is_required_and_nothing_else() -> None:
 
 def test_what_runs_in_every_step_reshapes_by_torch_itself() -> None:
     """einops names shape changes that run once; in a step its look-ups would cost time, and break compiled graphs."""
-    steps = [*(f"networks/{name}.py" for name in ("dit", "mmdit", "layers", "windows", "ops"))]
+    steps = [*(f"networks/{name}.py" for name in ("dit", "mmdit", "layers", "rows", "ops"))]
     steps += [f"sampling/{path.name}" for path in (ROOT / "audiox_core" / "sampling").glob("*.py")]
     assert [name for name in steps if "einops" in (ROOT / "audiox_core" / name).read_text(encoding="utf-8")] == []
 

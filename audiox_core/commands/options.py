@@ -17,8 +17,25 @@ TASKS = """examples
   image to audio    generate --image beach.jpg -o beach.wav
   audio prompt      generate --audio example.wav --text "the same, slower" -o variation.wav
   its whole length  generate --video long.mp4 --seconds 0 -o long_with_sound.mp4
+  timed prompts     generate --seconds 30 --text rain --at 0:12 thunder -o storm.wav
+  seamless loop     generate --seconds 8 --loop --text "a campfire" -o fire.wav
   no download       generate --model demo --text "anything" -o noise.wav
 """
+EDITING = """What is kept stays bit for bit what it was in .wav (32-bit floating point). In .flac (24 bits) so do
+sources of 16 and 24 bits; others are rounded there, and what is louder than full scale is clipped. A source at another
+rate than the model's is resampled first. A video's sound is encoded again. Seconds of a video count from its first
+picture."""
+VARYING = (
+    "In between, the more strength, the less is left of it. A video's pictures are copied, its sound is encoded again."
+)
+BATCH = """a row (of .jsonl; the header of a .csv has the same names)
+  {"text": "rain on a roof", "seconds": 30, "seed": 7, "output": "rain.wav"}
+  {"video": "clips/door.mp4", "text": "a door slams", "mix": true, "normalize": "loudness"}
+
+Names are those of the settings: text, negative_text, video, image, audio, seconds, steps, guidance, seed, ..., and
+output, takes, spectrogram, mix, keep_rest, keep, duck, fade_in, fade_out. Files are looked for from the list's folder
+on. The same command goes on where it was stopped: rows that are finished and unchanged are passed over. For several
+devices, or machines that share a folder: accelerate launch --multi_gpu --num_processes 2 -m audiox_core batch ..."""
 
 
 class _Parser(argparse.ArgumentParser):
@@ -47,16 +64,85 @@ def parser() -> argparse.ArgumentParser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     _model_options(make)
-    what = make.add_argument_group("what the sound follows (one or several)")
-    what.add_argument("--text", help="a prompt; words past 128 tokens are not read")
+    _followed(make)
+    how = make.add_argument_group("how it is made (defaults: the model's released recipe)")
+    _length(how)
+    _ways(how)
+    out = make.add_argument_group("output")
+    name = ".wav or .flac for the sound; .mp4, .mov, .mkv or .webm for the video with its new sound"
+    out.add_argument("-o", "--output", required=True, metavar="FILE", help=name)
+    _soundtrack_options(out)
+    _level(out)
+    _written(out)
+    out.add_argument(
+        "--preview",
+        metavar="FILE",
+        help="what is finished of a longer sound, .wav or .flac, whole again after each window",
+    )
+    out.add_argument(
+        "--keep-finished", action="store_true", help="Ctrl-C ends a longer sound with the windows that are finished"
+    )
+    _changing(commands)
+    _batch(commands)
+
+    info = commands.add_parser("info", help="what the machine has, and the plan for a model")
+    _model_options(info)
+
+    convert = commands.add_parser("convert", help="model.ckpt to model.safetensors, plain tensors only")
+    convert.add_argument("source", metavar="CKPT")
+    convert.add_argument("target", metavar="SAFETENSORS")
+    convert.add_argument("--config", metavar="JSON", help="config.json or a model's name, if the weights don't tell")
+    convert.add_argument("--overwrite", action="store_true", help="replace a file that exists")
+    top.commands = commands.choices
+    return top
+
+
+def _followed(command: argparse.ArgumentParser) -> None:
+    """What a sound follows."""
+    what = command.add_argument_group("what the sound follows (one or several)")
+    words = "a prompt; words past 128 tokens are not read. @FILE: a file with one, or with lines such as 0:12 thunder"
+    what.add_argument("--text", help=words)
+    what.add_argument(
+        "--at",
+        nargs=2,
+        action="append",
+        metavar=("TIME", "TEXT"),
+        help='a prompt from a moment on, such as 12 or 0:12 "thunder"; may be repeated. Each window follows one prompt',
+    )
     what.add_argument("--negative-text", help="what the sound should be unlike")
     what.add_argument("--video", metavar="FILE", help="seen ten seconds at a time")
     what.add_argument("--image", metavar="FILE", help="seen as a still video")
     what.add_argument("--audio", metavar="FILE", help="ten seconds of it are heard as an example")
     what.add_argument("--start", type=float, default=0.0, help="where the video begins, in seconds")
     what.add_argument("--audio-start", type=float, default=0.0, help="where the audio prompt begins, in seconds")
-    how = make.add_argument_group("how it is made (defaults: the model's released recipe)")
-    how.add_argument("--seconds", type=float, help="length of the sound; 0: as long as the video (default 10.0)")
+
+
+def _length(how: argparse._ArgumentGroup) -> None:
+    """How long a sound is, and whether it goes round."""
+    how.add_argument(
+        "--seconds",
+        type=_seconds,
+        help="length of the sound, up to an hour; 0 or all: as long as the video (default 10.0)",
+    )
+    how.add_argument("--loop", action="store_true", help="a sound whose end runs into its beginning")
+
+
+def _seconds(text: str) -> float:
+    return 0.0 if text == "all" else float(text)
+
+
+_seconds.__name__ = "number of seconds"  # as argparse calls it in its message
+
+
+def _ways(how: argparse._ArgumentGroup) -> None:
+    """How a sound is made."""
+    how.add_argument(
+        "--long",
+        default="continue",
+        metavar="WAY",
+        help="what is longer than a window: continue makes one window after the other (default), together blends all "
+        "windows in every step",
+    )
     how.add_argument(
         "--kept",
         type=float,
@@ -64,7 +150,9 @@ def parser() -> argparse.ArgumentParser:
         help="what each window of a longer sound keeps of the one before it and carries on (default half a window)",
     )
     how.add_argument("--steps", type=int, help="sampling steps")
-    how.add_argument("--cfg", type=float, help="guidance; 1 is off")
+    how.add_argument("--cfg", type=float, dest="guidance", help="guidance; 1 is off")
+    for name in ("text", "video", "audio"):
+        how.add_argument(f"--{name}-guidance", type=float, metavar="CFG", help=f"guidance by the {name} alone")
     how.add_argument("--rescale", type=float, default=0.0, help="guidance rescale, 0 to 1 (default %(default)s)")
     how.add_argument("--seed", type=int, default=0, help="the same seed gives the same sound (default %(default)s)")
     how.add_argument("--sampler", help="its name; an unknown one lists those that can run the model")
@@ -77,15 +165,9 @@ def parser() -> argparse.ArgumentParser:
         metavar="SHARE",
         help="share of the audio prompt that is hidden at random, 0 to 1; 0 lets all of it be heard",
     )
-    out = make.add_argument_group("output")
-    out.add_argument(
-        "-o",
-        "--output",
-        required=True,
-        metavar="FILE",
-        help=".wav or .flac for the sound; .mp4, .mov, .mkv or .webm for the video with its new sound",
-    )
-    _soundtrack_options(out)
+
+
+def _level(out: argparse._ArgumentGroup) -> None:
     level = out.add_mutually_exclusive_group()
     level.add_argument(
         "--normalize",
@@ -95,20 +177,77 @@ def parser() -> argparse.ArgumentParser:
         "where its peaks leave no room, off leaves it as it was decoded",
     )
     level.add_argument("--no-normalize", dest="normalize", action="store_false", help="the same as --normalize off")
+
+
+def _written(out: argparse._ArgumentGroup) -> None:
+    """What goes with every command that writes one output."""
     out.add_argument("--spectrogram", metavar="PNG", help="also draw the sound")
+    out.add_argument(
+        "--takes",
+        type=int,
+        default=1,
+        metavar="N",
+        help="so many sounds, with the seed and those after it, as NAME_1, NAME_2, ...",
+    )
     out.add_argument("--overwrite", action="store_true", help="replace files that exist")
     out.add_argument("--quiet", action="store_true", help="no report and no progress bars")
 
-    info = commands.add_parser("info", help="what the machine has, and the plan for a model")
-    _model_options(info)
 
-    convert = commands.add_parser("convert", help="model.ckpt to model.safetensors, plain tensors only")
-    convert.add_argument("source", metavar="CKPT")
-    convert.add_argument("target", metavar="SAFETENSORS")
-    convert.add_argument("--config", metavar="JSON", help="config.json or a model's name, if the weights don't tell")
-    convert.add_argument("--overwrite", action="store_true", help="replace a file that exists")
-    top.commands = commands.choices
-    return top
+def _changing(commands: Any) -> None:
+    """The commands that change a sound that is there: edit, extend and vary."""
+    texts = {
+        "edit": ("make seconds of a sound anew; all others stay as they are", EDITING),
+        "extend": ("continue a sound: add seconds before or after it", EDITING),
+        "vary": ("make a sound again, near to what it was", VARYING),
+    }
+    for name, (text, note) in texts.items():
+        command = commands.add_parser(name, help=text, description=text[0].upper() + text[1:] + ".", epilog=note)
+        command.add_argument("source", metavar="SOURCE", help="a sound, or a video whose sound is meant")
+        _model_options(command)
+        what = command.add_argument_group("what is made")
+        if name == "edit":
+            what.add_argument("--regions", required=True, metavar="SECONDS", help='such as "3-5, 8.2-9"')
+        elif name == "extend":
+            what.add_argument("--before", type=float, default=0.0, metavar="SECONDS", help="to add before it")
+            what.add_argument("--after", type=float, default=0.0, metavar="SECONDS", help="to add after it")
+        else:
+            near = "0 gives the sound itself, 1 leaves only its length (default %(default)s)"
+            what.add_argument("--strength", type=float, default=0.5, help=near)
+        if name != "vary":
+            cross = "over which what is new comes in and goes out, inside it (default %(default)s)"
+            what.add_argument("--feather", type=float, default=0.05, metavar="SECONDS", help=cross)
+        _followed(command)
+        _ways(command.add_argument_group("how it is made (defaults: the model's released recipe)"))
+        out = command.add_argument_group("output")
+        kinds = ".wav or .flac; of a video also .mp4, .mov, .mkv or .webm, its pictures copied"
+        out.add_argument("-o", "--output", required=True, metavar="FILE", help=kinds)
+        if name == "vary":
+            _level(out)
+        _written(out)
+
+
+def _batch(commands: Any) -> None:
+    batch = commands.add_parser(
+        "batch",
+        help="make many sounds with one loading of the model",
+        description="Make many sounds with one loading of the model. Options hold for rows that say nothing else.",
+        epilog=BATCH,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    batch.add_argument("list", metavar="LIST", help=".jsonl, .csv with a header, or a folder of videos")
+    _model_options(batch)
+    _followed(batch)
+    how = batch.add_argument_group("how it is made (defaults: the model's released recipe)")
+    _length(how)
+    _ways(how)
+    out = batch.add_argument_group("output")
+    out.add_argument("--out", required=True, metavar="DIR", help="where all outputs go")
+    _soundtrack_options(out)
+    _level(out)
+    out.add_argument("--spectrogram", action="store_true", help="also draw each sound")
+    out.add_argument("--takes", type=int, default=1, metavar="N", help="so many sounds of each row")
+    out.add_argument("--overwrite", action="store_true", help="replace files that exist, but for finished rows")
+    out.add_argument("--quiet", action="store_true", help="no report and no progress bars")
 
 
 def _model_options(command: argparse.ArgumentParser) -> None:
@@ -177,10 +316,3 @@ def place_of(args: argparse.Namespace) -> dict[str, Any]:
         "config": args.config,
         "models_dirs": args.models_dir,
     }
-
-
-def settings_of(args: argparse.Namespace) -> dict[str, Any]:
-    """The settings of a generation, by their names in Settings."""
-    same = ["text", "video", "audio", "image", "negative_text", "seconds", "steps", "seed", "sampler", "sigma_min"]
-    same += ["sigma_max", "rho", "rescale", "start", "audio_start", "prompt_hidden", "kept", "normalize"]
-    return {name: getattr(args, name) for name in same} | {"guidance": args.cfg}

@@ -32,6 +32,19 @@ class Seen:
     seconds: float
 
 
+def offered(source: Source, *, start: float = 0.0, begin: float = 0.0, end: float | None = None) -> float:
+    """The seconds of a video from start on, infinite for a picture; begin and end as in look(). Raises as look()."""
+    info = probe(source)
+    last = info.duration if end is None or (info.duration is not None and info.duration < end) else end
+    if info.is_image or last is None:
+        return math.inf
+    there = float(last - begin - start)
+    if there <= 0:
+        lasts = max(there + start, 0)
+        raise InputError(f"start is {start:g} s, the video lasts {lasts:.2f} s. Choose an earlier start.")
+    return there
+
+
 def look(
     reads: Sight,
     source: Source,
@@ -49,16 +62,9 @@ def look(
     """
     limit = max(count / rate for rate, count in reads.rates)
     wanted = limit if seconds is None else min(seconds, limit)
-    info = probe(source)
-    last = info.duration if end is None or (info.duration is not None and info.duration < end) else end
-    if info.is_image:
-        last = None
-    offered = math.inf if last is None else last - begin - start
-    if offered <= 0:
-        lasts = max(offered + start, 0)
-        raise InputError(f"start is {start:g} s, the video lasts {lasts:.2f} s. Choose an earlier start.")
-    first, shown = begin + start, min(wanted, offered)
-    cut = end is not None or (seconds is not None and seconds < offered)
+    info, there = probe(source), offered(source, start=start, begin=begin, end=end)
+    first, shown = begin + start, min(wanted, there)
+    cut = end is not None or (seconds is not None and seconds < there)
     frames = read_frame_sets(
         source,
         start=first,
@@ -70,14 +76,22 @@ def look(
     return Seen([f[None] for f in frames], shown)
 
 
-def look_in_turn(reads: Sight, source: Source, starts: Sequence[float]) -> Iterator[Seen]:
+def look_in_turn(
+    reads: Sight,
+    source: Source,
+    starts: Sequence[float],
+    *,
+    begin: float = 0.0,
+    end: float | None = None,
+    on_frame: Progress | None = None,
+) -> Iterator[Seen]:
     """look() from each start on, one after the other, so that few pictures are held. The first is in the video; what
     begins after its end sees the last picture, as what runs past it does.
     """
-    info = probe(source)
-    last = math.inf if info.duration is None or info.is_image else float(info.duration)
+    last = starts[0] + offered(source, start=starts[0], begin=begin, end=end)
     for start in starts:
-        yield look(reads, source, start=start if start == starts[0] else min(start, max(last - INSTANT, starts[0])))
+        where = start if start == starts[0] else min(start, max(last - INSTANT, starts[0]))
+        yield look(reads, source, start=where, begin=begin, end=end, on_frame=on_frame)
 
 
 def look_at_images(

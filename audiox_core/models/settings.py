@@ -162,7 +162,13 @@ class Settings:
             raise InputError(f"long: {shown(self.long)} is no way to make windows. Valid: {', '.join(LONG)}.")
         if not isinstance(self.loop, bool):
             raise InputError(f"loop: expected True or False, got {shown(self.loop)}")
-        if isinstance(self.at, str) or not all(isinstance(p, tuple | list) and len(p) == 2 for p in self.at):
+        self.check_prompts()
+
+    def check_prompts(self) -> None:
+        """Raises InputError for timed prompts that are none, or outside the sound."""
+        if not isinstance(self.at, tuple | list) or not all(
+            isinstance(p, tuple | list) and len(p) == 2 for p in self.at
+        ):
             raise InputError('at: give pairs of seconds and a prompt, such as [(0, "rain"), (12, "thunder")].')
         for when, prompt in self.at:
             check_text("at", prompt)

@@ -5,13 +5,14 @@ disable=None), also by a host: model(x, sigma, **extra_args) gives the denoised 
 OBJECTIVES says which of them can run which model. Nothing touches the global RNG.
 """
 
-from .noise import BrownianNoise, GaussianNoise, draw_entropy, generator_from, randn_like_from
+from .noise import BrownianNoise, GaussianNoise, draw_entropy, generator_from, randn_like_from, window_seed
 from .objective import OBJECTIVES, FlowDenoiser, Objective, VDenoiser, Velocity, find_objective
-from .run import SAMPLERS, sample, sampler
+from .run import ENDS_AT_SIGMA_MIN, SAMPLERS, sample, sampler, sampler_of_takes
 from .schedules import MAX_STEPS, check_schedule, check_times, get_sigmas_polyexponential, get_times_linear
 from .steps import Callback, Model, NoiseSampler, Sampler
 
 __all__ = [
+    "ENDS_AT_SIGMA_MIN",
     "MAX_STEPS",
     "OBJECTIVES",
     "SAMPLERS",
@@ -35,4 +36,6 @@ __all__ = [
     "randn_like_from",
     "sample",
     "sampler",
+    "sampler_of_takes",
+    "window_seed",
 ]

@@ -82,6 +82,13 @@ def generator_from(seed: int) -> torch.Generator:
     return torch.Generator().manual_seed(seed)
 
 
+def window_seed(seed: int, number: int) -> int:
+    """A seed for the added noise of a window, by the order in which they are made: that of the run for the first."""
+    if not number:
+        return seed
+    return int.from_bytes(hashlib.sha256(f"{seed}/{number}".encode()).digest()[:8], "big")
+
+
 def randn_like_from(generator: torch.Generator) -> Callable[[Tensor], Tensor]:
     """A torch.randn_like that draws from this CPU generator instead of the global one."""
     return lambda x: GaussianNoise(x, generator)(0, 0)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 import torch
 from torch import Tensor
@@ -105,6 +106,17 @@ def around(spans: Sequence[tuple[int, int]], latents: int, length: int, kept: in
     return tuple(sorted(starts))
 
 
+@lru_cache(maxsize=4)
+def _weights(windows: Windows, device: torch.device) -> tuple[Tensor, Tensor]:
+    """How much each place of a window counts (length,), and what that comes to on the whole sound (latents,)."""
+    position = (torch.arange(windows.length, dtype=torch.float64) + 0.5) / windows.length
+    weights = (math.pi * position).sin().square().float().to(device)
+    total = torch.zeros(windows.latents, device=device)
+    for number in range(len(windows.starts)):
+        windows.add(total, number, weights)
+    return weights, total
+
+
 class Together:
     """The velocity (B, C, L) of a whole sound, blended in every step from those of its windows.
 
@@ -127,9 +139,6 @@ class Together:
         self.groups = [numbers[i : i + at_once] for i in range(0, len(numbers), at_once)]
         self.keeps = len(numbers) if kept is None else kept
         self._velocities: dict[Sequence[int], Velocity] = {}
-        position = (torch.arange(windows.length, dtype=torch.float64) + 0.5) / windows.length
-        self._weights = (math.pi * position).sin().square().float()  # (length,)
-        self._total: Tensor | None = None
 
     def _velocity(self, group: Sequence[int]) -> Velocity:
         if group in self._velocities:
@@ -140,15 +149,11 @@ class Together:
         return velocity
 
     def __call__(self, x: Tensor, t: Tensor) -> Tensor:
-        if self._total is None or self._total.device != x.device:
-            self._weights = self._weights.to(x.device)
-            self._total = torch.zeros(self.windows.latents, device=x.device)
-            for number in range(len(self.windows.starts)):
-                self.windows.add(self._total, number, self._weights)
+        weights, total = _weights(self.windows, x.device)
         out = torch.zeros_like(x, dtype=torch.float32)
         for group in self.groups:
             rows = torch.stack([self.windows.cut(x, i) for i in group], dim=1).flatten(0, 1)  # (B W, C, length)
             found = self._velocity(group)(rows, t.repeat_interleave(len(group)))
             for j, number in enumerate(group):
-                self.windows.add(out, number, found[j :: len(group)] * self._weights)
-        return (out / self._total).to(x.dtype)
+                self.windows.add(out, number, found[j :: len(group)] * weights)
+        return (out / total).to(x.dtype)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from audiox_core.memory.machine import measure
@@ -13,3 +15,19 @@ from tests.core.small import small_opened
 def pipe() -> Pipeline:
     """The architecture with very few weights, but its real lengths: 50 frames, 471 tokens, 236 latents."""
     return assemble(small_opened(), measure("cpu"), dtype="fp32")
+
+
+@pytest.fixture
+def loads(pipe: Pipeline, monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Commands get this small model for the demo; the names of the models that they load."""
+    from audiox_core import pipeline
+
+    loaded: list[str] = []
+
+    def load(name: Any, **_: Any) -> Pipeline:
+        assert str(name) == "demo"
+        loaded.append(str(name))
+        return pipe
+
+    monkeypatch.setattr(pipeline, "load_pipeline", load)
+    return loaded

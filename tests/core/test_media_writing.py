@@ -1,4 +1,4 @@
-"""Results and the files they come from: no input is ever replaced, links are written through, work can be stopped."""
+"""Results and the files they come from: no input is ever replaced, samples and links are kept, work can be stopped."""
 
 from __future__ import annotations
 
@@ -164,3 +164,18 @@ def test_errors_of_the_caller_are_not_taken_for_errors_of_the_place(tmp_path: Pa
     with pytest.raises(AudioXError):
         encode_video([torch.zeros(16, 16, 3), torch.zeros(16, 18, 3)], 25, tmp_path / "a.mp4")
     assert names(tmp_path) == []
+
+
+@pytest.mark.parametrize(
+    ("suffix", "subtype", "bits"), [(".wav", "int16", 16), (".flac", "int16", 16), (".flac", "int24", 24)]
+)
+def test_exact_integers_come_back_as_they_were(suffix: str, subtype: str, bits: int, tmp_path: Path) -> None:
+    """Every step of so many bits that matters: the least ones, both ends of the scale, and any between."""
+    full = 2 ** (bits - 1)
+    steps = torch.randint(-full, full, (2, 5000), generator=torch.Generator().manual_seed(0))
+    steps[:, :6] = torch.tensor([-full, 1 - full, -1, 0, 1, full - 1])
+    sound = steps.double().div(full).float()
+    path = write_audio(tmp_path / f"a{suffix}", sound, 44100, subtype=subtype, exact=True)
+    assert torch.equal(read_audio(path), sound)
+    write_audio(path, sound * 3, 44100, subtype=subtype, exact=True)
+    assert read_audio(path).abs().max() <= 1
