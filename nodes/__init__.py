@@ -5,11 +5,16 @@ from __future__ import annotations
 from comfy_api.latest import ComfyExtension, io
 
 from . import host
-from .condition import AudioXCombine, AudioXEncodeAudio, AudioXEncodeText, AudioXEncodeVideo, AudioXNull
+from .condition import AudioXCombine, AudioXEncodeText, AudioXNull
+from .edit import AudioXEdit
+from .encode import AudioXEncodeAudio, AudioXEncodeVideo
+from .guider import AudioXGuider
 from .latent import AudioXDecode, AudioXEmptyLatent
 from .load import AudioXLoad
+from .long import AudioXTimedText, AudioXWindows
 from .sample import AudioXSampler
 from .soundtrack import AudioXSetSoundtrack, AudioXSpectrogram
+from .takes import AudioXTake
 
 __all__ = ["NODES", "AudioXExtension"]
 
@@ -25,6 +30,11 @@ NODES: list[type[io.ComfyNode]] = [
     AudioXDecode,
     AudioXSetSoundtrack,
     AudioXSpectrogram,
+    AudioXEdit,
+    AudioXTimedText,
+    AudioXWindows,
+    AudioXGuider,
+    AudioXTake,
 ]
 
 

@@ -8,39 +8,51 @@ import torch
 from comfy_api.latest import io
 
 from ..audiox_core.errors import AudioXError, InputError
-from ..audiox_core.models.timing import CHANNELS, Timing
-from .names import LATENTS, SECONDS
+from ..audiox_core.models.timing import CHANNELS, LONGEST, Timing
+from ..audiox_core.networks.autoencoder import DECODE_HALO
+from ..audiox_core.sampling.windows import Windows
+from .edit import Kept, edited
+from .names import LATENTS, LOOP, SECONDS, SOURCE
 from .schema import named, schema
 
 TIMING = Timing()
 
 
 class AudioXEmptyLatent(io.ComfyNode):
-    """An empty latent of the window that the model was trained on."""
+    """An empty latent to sample a sound into."""
 
     @classmethod
     def define_schema(cls) -> io.Schema:
         return schema(
             "AudioXEmptyLatent",
             "AudioX Empty Latent",
-            "An empty latent to sample a sound into. It always spans the model's whole window of "
-            f"{TIMING.max_seconds:.2f} s, which it was trained on; AudioX Decode keeps the seconds asked for here.",
-            ["empty audio latent", "audio length", "sound duration"],
+            "An empty latent to sample a sound into. It spans the model's whole window of "
+            f"{TIMING.max_seconds:.2f} s, or as much as a longer sound needs; AudioX Decode keeps the seconds asked "
+            "for here.",
+            ["empty audio latent", "audio length", "sound duration", "seamless loop"],
             inputs=[
                 io.Float.Input(
                     "seconds",
                     default=10.0,
                     min=0.1,
-                    max=10.95,
+                    max=LONGEST,
                     step=0.01,
-                    tooltip="How long the sound shall be. The model's conditions span 10 seconds.",
+                    tooltip="How long the sound shall be. Up to 10.96 s are made at once, more in windows.",
                 ),
                 io.Int.Input(
                     "batch_size",
                     default=1,
                     min=1,
                     max=64,
-                    tooltip="How many different sounds to make at once. Each needs memory.",
+                    tooltip="How many takes to make at once, with seed, seed + 1 and so on. Each needs memory. AudioX "
+                    "Take picks one.",
+                ),
+                io.Boolean.Input(
+                    "loop",
+                    default=False,
+                    optional=True,
+                    tooltip="The sound's end runs into its beginning. Its length is the nearest one that windows fit "
+                    "into evenly. With samplers other than AudioX Sampler, switch loop on in AudioX Windows too.",
                 ),
             ],
             outputs=[io.Latent.Output()],
@@ -48,10 +60,12 @@ class AudioXEmptyLatent(io.ComfyNode):
 
     @classmethod
     @named("AudioX Empty Latent")
-    def execute(cls, seconds: float, batch_size: int) -> io.NodeOutput:
-        seconds = TIMING.check_seconds(seconds)
-        samples = torch.zeros(batch_size, CHANNELS, TIMING.latents)
-        return io.NodeOutput({"samples": samples, "type": "audio", SECONDS: seconds, LATENTS: TIMING.latents})
+    def execute(cls, seconds: float, batch_size: int, loop: bool = False) -> io.NodeOutput:
+        seconds = TIMING.check_length(seconds)
+        latents = TIMING.loop_latents(seconds) if loop else max(TIMING.latents, TIMING.to_latents(seconds))
+        kept = TIMING.to_seconds(latents) if loop else seconds
+        said: dict[str, Any] = {SECONDS: kept, LATENTS: latents, **({LOOP: True} if loop else {})}
+        return io.NodeOutput({"samples": torch.zeros(batch_size, CHANNELS, latents), "type": "audio", **said})
 
 
 class AudioXDecode(io.ComfyNode):
@@ -62,8 +76,8 @@ class AudioXDecode(io.ComfyNode):
         return schema(
             "AudioXDecode",
             "AudioX Decode",
-            "Turns sampled latents into sound. Unlike VAE Decode Audio it keeps the exact length, and the level "
-            "that the model gave (off) or brings the loudest sample to full scale (peak).",
+            "Turns sampled latents into sound. Unlike VAE Decode Audio it keeps the exact length. It brings the "
+            "loudest sample to full scale (peak), each sound to one loudness, or leaves the model's own level (off).",
             ["latent to audio", "vae decode audio", "audio decode"],
             inputs=[
                 io.Vae.Input("vae", tooltip="The VAE of AudioX Load."),
@@ -72,16 +86,18 @@ class AudioXDecode(io.ComfyNode):
                     "seconds",
                     default=0.0,
                     min=0.0,
-                    max=600.0,
+                    max=LONGEST,
                     step=0.01,
-                    tooltip="How many seconds to keep. 0 keeps what AudioX Empty Latent asked for, or else everything.",
+                    tooltip="How many seconds to keep. 0 keeps what AudioX Empty Latent asked for, or else everything. "
+                    "An edited sound keeps its own length and level.",
                 ),
                 io.Combo.Input(
                     "normalize",
-                    options=["peak", "off"],
+                    options=["peak", "off", "loudness"],
                     default="peak",
                     tooltip="peak: each sound's loudest sample is brought to full scale, as the model's authors do. "
-                    "off: the model's own level, clipped at full scale.",
+                    "off: the model's own level, clipped at full scale. loudness: each sound is brought to -16 LUFS, "
+                    "less where its peaks leave no room.",
                 ),
             ],
             outputs=[io.Audio.Output()],
@@ -90,7 +106,7 @@ class AudioXDecode(io.ComfyNode):
     @classmethod
     @named("AudioX Decode")
     def execute(cls, vae: Any, latent: dict[str, Any], seconds: float, normalize: str) -> io.NodeOutput:
-        from ..audiox_core.media import fit, normalize_peak
+        from ..audiox_core.media import at_level, fit
 
         samples = latent["samples"]
         if samples.ndim != 3:
@@ -99,23 +115,38 @@ class AudioXDecode(io.ComfyNode):
                 "of an AudioX sampler."
             )
         rate = int(getattr(vae, "audio_sample_rate", None) or TIMING.sample_rate)
+
+        def decode(latents: torch.Tensor) -> torch.Tensor:
+            """Latents (B, C, L) -> (B, 2, N)."""
+            return checked(vae.decode(latents).movedim(-1, 1).float().cpu())
+
+        whole = latent.get(LATENTS, samples.shape[-1]) == samples.shape[-1]
+        kept: Kept | None = latent.get(SOURCE) if whole else None
+        if kept is not None:  # its level is the source's
+            return io.NodeOutput({"waveform": edited(kept, samples, decode), "sample_rate": rate})
         held = samples.shape[-1] * TIMING.downsampling_ratio
         # What was said of other latents (before they were cut or joined) doesn't hold for these.
-        said = latent.get(SECONDS, 0.0) if latent.get(LATENTS, samples.shape[-1]) == samples.shape[-1] else 0.0
+        said = latent.get(SECONDS, 0.0) if whole else 0.0
         wanted = round((seconds or said) * rate) or held
         if wanted >= held + TIMING.downsampling_ratio:
             raise InputError(
                 f"{wanted / rate:.2f} s are wanted, the latents hold {held / rate:.2f} s. Lower seconds, or set it to "
                 "0 to keep everything."
             )
-        waveform = vae.decode(samples).movedim(-1, 1).float().cpu()  # (B, 2, N)
-        if not torch.isfinite(waveform).all():
-            raise AudioXError(
-                "the sound holds NaN or infinite values. Choose precision fp32 (or bf16) in AudioX Load, and check "
-                "the model and the latents."
-            )
+        halo = DECODE_HALO if latent.get(LOOP) and whole else 0
+        turned = Windows(samples.shape[-1], samples.shape[-1] + 2 * halo, (-halo,)).cut(samples, 0) if halo else samples
+        waveform = decode(turned)[..., halo * TIMING.downsampling_ratio :]
         waveform = fit(waveform, wanted)  # a length between two latents ends in a moment of silence
-        if normalize == "peak":
-            waveform = torch.stack([normalize_peak(item) for item in waveform])
+        waveform = torch.stack([at_level(item, rate, normalize) for item in waveform])
         waveform = waveform.clamp(-1.0, 1.0).contiguous()
         return io.NodeOutput({"waveform": waveform, "sample_rate": rate})
+
+
+def checked(waveform: torch.Tensor) -> torch.Tensor:
+    """The waveform itself. Raises AudioXError for NaN and infinity in it."""
+    if not torch.isfinite(waveform).all():
+        raise AudioXError(
+            "the sound holds NaN or infinite values. Choose precision fp32 (or bf16) in AudioX Load, and check "
+            "the model and the latents."
+        )
+    return waveform

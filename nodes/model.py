@@ -9,7 +9,6 @@ from collections.abc import Mapping
 from inspect import signature
 from typing import Any
 
-import comfy.context_windows
 import comfy.latent_formats
 import comfy.model_base
 import comfy.ops
@@ -23,13 +22,15 @@ from ..audiox_core.errors import InputError
 from ..audiox_core.media.picture import latent_picture
 from ..audiox_core.memory.formats import Format
 from ..audiox_core.models.parts import Model, Words
+from ..audiox_core.sampling.windows import Windows
 from ..audiox_core.weights.load import parameter_types, part_tensors
 from ..audiox_core.weights.open import Opened
 from ..audiox_core.weights.saving import with_backbone
 from . import host
-from .names import origin_key, tokens_key
+from .names import WINDOWS, origin_key, tokens_key
 from .network import build_network
-from .prepared import Prepared, PreparedCondition, there
+from .prepared import Prepared, PreparedCondition, prepare_windows
+from .windows import hosts_windows, windows_of, wish_of
 
 log = logging.getLogger("audiox")
 
@@ -113,16 +114,41 @@ class AudioX(comfy.model_base.BaseModel):
 
     def extra_conds(self, **kwargs: Any) -> dict[str, Any]:
         """The condition, prepared for a whole run: called once a condition and run, with the network loaded."""
-        self.check_windows(kwargs.get("noise"))
-        self.tell_of_length(kwargs.get("noise"))
-        tokens, device = self.audiox_tokens(kwargs), kwargs["device"]
-        self.hold_what_fits(kwargs.get("noise"), device)
+        noise, device = kwargs.get("noise"), kwargs["device"]
+        self.check_windows(noise)
+        tokens, options = self.audiox_tokens(kwargs), self.audiox_options
+        windows, wish = self.audiox_windows(noise, tokens, kwargs.get(WINDOWS)), wish_of(options)
+        self.hold_what_fits(noise, device)
         size = (1,) if tokens is None else (sum(t.shape[2] for t in tokens.values()), self.audiox_width)
-        context = None
+        contexts: tuple[Any, ...] = ()
         # Hooks change weights from step to step, and so does training: what is prepared now would be wrong then.
         if kwargs.get("hooks") is None and not torch.is_grad_enabled():
-            context = self.diffusion_model.prepare(there(tokens, device), device=device)
-        return {"audiox": PreparedCondition(Prepared(tokens, context, size, device))}
+            count = 1 if windows is None else len(windows.starts)
+            contexts = prepare_windows(self.diffusion_model, tokens, count, device, host.free_memory(device) / 4)
+        return {"audiox": PreparedCondition(Prepared(tokens, contexts, size, device, windows, wish.at_once))}
+
+    @property
+    def audiox_options(self) -> Mapping[str, Any]:
+        """The options of the MODEL that is being sampled."""
+        return getattr(self.current_patcher, "model_options", {})
+
+    def audiox_windows(self, noise: Tensor | None, tokens: Mapping[str, Tensor] | None, plan: Any) -> Windows | None:
+        """The windows of a latent as long as noise (B, C, L); None for a single one, or where ComfyUI makes its own."""
+        if noise is None:
+            return None
+        if hosts_windows(self.audiox_options) is not None:
+            self.tell_of_length(noise)
+            windows = None
+        else:
+            windows = windows_of(self.audiox.timing, noise.shape[-1], plan, wish_of(self.audiox_options))
+        count = 1 if windows is None else len(windows.starts)
+        for name, given in () if tokens is None else tokens.items():
+            if given.shape[1] not in (1, count):
+                raise InputError(
+                    f"{name}: this condition has {given.shape[1]} windows, the latent {count}. Connect the seconds of "
+                    "its encoder to AudioX Empty Latent, and leave ComfyUI's Context Windows out."
+                )
+        return None if windows is None or windows.single else windows
 
     def _apply_model(self, x: Tensor, t: Tensor, *given: Any, audiox: Any = None, **options: Any) -> Tensor:
         """ComfyUI's, with conditions ready: what is prepared in each step is so here, outside of what is compiled."""
@@ -135,39 +161,35 @@ class AudioX(comfy.model_base.BaseModel):
         if noise is None or not hasattr(network, "hold") or (self._decided is not None and self._decided() is noise):
             return
         self._decided = weakref.ref(noise)  # conditions of one run are joined: all of them hold, or none
-        need = self.audiox.backbone.work(self.audiox_format, noise.shape[-1], noise.shape[0], None)
+        need = self.audiox.backbone.work(self.audiox_format, *self.at_once(noise.shape), None)
         network.hold = self.audiox_holds and need <= host.free_memory(device)
         if not network.hold:
             log.warning("AudioX: memory is short, so that what one step could keep for the next is made anew in each.")
 
     def check_windows(self, noise: Tensor | None) -> None:
         """Says what ComfyUI's context windows cannot do, before they fail with an index error."""
-        windows = getattr(self.current_patcher, "model_options", {}).get("context_handler")
-        if noise is None or not isinstance(windows, comfy.context_windows.IndexListContextHandler):
+        windows = hosts_windows(self.audiox_options)
+        if noise is None or windows is None:
             return
-        if windows.dim == 2 and noise.shape[0] > 1 and noise.shape[2] > windows.context_length:
+        if noise.shape[0] > 1 and noise.shape[2] > windows.context_length:
             raise InputError(
                 f"ComfyUI's context windows take one latent at a time, this batch has {noise.shape[0]}. Generate them "
                 "one by one, or disconnect Context Windows."
             )
 
-    def tell_of_length(self, noise: Tensor | None) -> None:
-        """Warns, once a run, of more latents at once than the model was trained on."""
-        if noise is None or (self._told is not None and self._told() is noise):
+    def tell_of_length(self, noise: Tensor) -> None:
+        """Warns, once a run, of context windows of ComfyUI's that are longer than the model was trained on."""
+        if self._told is not None and self._told() is noise:
             return
-        timing, at_once = self.audiox.timing, noise.shape[-1]
-        windows = getattr(self.current_patcher, "model_options", {}).get("context_handler")
-        if isinstance(windows, comfy.context_windows.IndexListContextHandler) and windows.dim == 2:
-            at_once = min(at_once, windows.context_length)
+        timing = self.audiox.timing
+        at_once = min(noise.shape[-1], hosts_windows(self.audiox_options).context_length)
         if at_once <= timing.latents:
             return
         self._told = weakref.ref(noise)  # a run's conditions are all asked with the same one
         log.warning(
-            "AudioX: %.2f s are sampled at once, the model was trained on %.2f s: the sound may lose its course. "
-            "Make at most %.2f s (AudioX Empty Latent), or let Context Windows (Manual) go over the latent in windows "
-            "of %d.",
-            at_once * timing.downsampling_ratio / timing.sample_rate,
-            *(timing.max_seconds, timing.max_seconds, timing.latents),
+            "AudioX: Context Windows makes %.2f s at once, the model was trained on %.2f s: the sound may lose its "
+            "course. Set its length to %d, or leave it out: AudioX makes windows of its own.",
+            *(timing.to_seconds(at_once), timing.max_seconds, timing.latents),
         )
 
     @property
@@ -188,6 +210,8 @@ class AudioX(comfy.model_base.BaseModel):
             tokens = given.get("cross_attn") if part.name == text_name else given.get(tokens_key(part.name))
             if tokens is None:
                 tokens = self.audiox_empty[part.name]
+            elif part.name == text_name and given.get(tokens_key(text_name)) is not None:
+                tokens = given[tokens_key(text_name)]  # prompts of several windows
             elif part.name == text_name:
                 if not tokens.any():
                     return None
@@ -230,9 +254,17 @@ class AudioX(comfy.model_base.BaseModel):
             backbone = named["unet_state_dict"] if "unet_state_dict" in named else given[0]
         return with_backbone(self.audiox, self.audiox_weights, backbone)
 
+    def at_once(self, shape: Any) -> tuple[int, int]:
+        """The latents and rows that the network takes in one call, for a batch of this shape (B, C, L)."""
+        latents, rows = shape[-1], shape[0]
+        if latents > self.audiox.timing.latents and hosts_windows(self.audiox_options) is None:
+            return self.audiox.timing.latents, rows * wish_of(self.audiox_options).at_once
+        return latents, rows
+
     def memory_required(self, input_shape: Any, cond_shapes: Any = None) -> float:
-        part, format, latents = self.audiox.backbone, self.audiox_format, input_shape[-1]
-        items = math.ceil(input_shape[0] / 2)  # the core counts a positive and a negative row as one
+        part, format = self.audiox.backbone, self.audiox_format
+        latents, rows = self.at_once(input_shape)
+        items = math.ceil(rows / 2)  # the core counts a positive and a negative row as one
         spared = 0 if self.audiox_holds or part.held is None else part.held(format, items)
         return float(part.work(format, latents, items, None) - spared)
 

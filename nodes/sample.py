@@ -9,12 +9,11 @@ import torch
 from comfy_api.latest import io
 
 from ..audiox_core.errors import InputError, SamplingError
-from ..audiox_core.media.picture import latent_picture
-from ..audiox_core.sampling import MAX_STEPS, OBJECTIVES, SAMPLERS, find_objective
+from ..audiox_core.sampling import MAX_STEPS, OBJECTIVES, find_objective
 from ..audiox_core.sampling.guidance import guide_denoised
-from ..audiox_core.sampling.regions import over_time
-from . import host
+from ..audiox_core.sampling.windows import LONG
 from .condition import null_condition
+from .running import Run, wished
 from .schema import named, schema
 
 log = logging.getLogger("audiox")
@@ -125,6 +124,25 @@ class AudioXSampler(io.ComfyNode):
                     tooltip="What the sound shall keep away from. Nothing connected: the model's null condition, as in "
                     "the recipe.",
                 ),
+                io.Combo.Input(
+                    "long",
+                    options=list(LONG),
+                    default=LONG[0],
+                    optional=True,
+                    tooltip="How a sound longer than the model's window (10.96 s) is made. continue: window after "
+                    "window, each carrying on the one before, so that a beat and a key last. together: all windows "
+                    "blended in every step, for ambience.",
+                ),
+                io.Float.Input(
+                    "kept",
+                    default=0.0,
+                    min=0.0,
+                    max=10.9,
+                    step=0.1,
+                    optional=True,
+                    tooltip="Seconds that each window keeps of the one before it. 0: half a window. The condition of a "
+                    "video brings its own.",
+                ),
             ],
             outputs=[io.Latent.Output()],
         )
@@ -146,11 +164,9 @@ class AudioXSampler(io.ComfyNode):
         rescale: float,
         denoise: float,
         negative: Any = None,
+        long: str = LONG[0],
+        kept: float = 0.0,
     ) -> io.NodeOutput:
-        import comfy.sample
-        import comfy.samplers
-        import comfy.utils
-
         from ..audiox_core.models.settings import number, whole
 
         described = model_of(model)
@@ -159,28 +175,16 @@ class AudioXSampler(io.ComfyNode):
         guidance = number("guidance", guidance) or recipe.guidance
         steps, rho = whole("steps", steps) or recipe.steps, number("rho", rho) or recipe.rho
         sigma_min, sigma_max = sigma_min or recipe.sigma_min, sigma_max or recipe.sigma_max
-        solver = SAMPLERS[recipe.sampler if sampler == AUTO else objective.choose(sampler)]
+        solver = recipe.sampler if sampler == AUTO else objective.choose(sampler)
         if recipe.guidance == 1.0 and guidance != 1.0:
             log.warning("AudioX Sampler: this model was made for guidance 1; with %g its sound may suffer", guidance)
         sigmas = schedule(objective, steps, sigma_min, sigma_max, rho, number("denoise", denoise))
         if rescale:
             model = model.clone()
             model.set_model_sampler_cfg_function(rescaled_guidance(rescale, objective))
-        start = check_latent(comfy.sample.fix_empty_latent_channels(model, latent["samples"]), described)
-        mask = latent.get("noise_mask")
-        guider = comfy.samplers.CFGGuider(model)
-        guider.set_conds(positive, null_condition() if negative is None else negative)
-        guider.set_cfg(guidance)
-        samples = guider.sample(
-            comfy.sample.prepare_noise(start, seed, latent.get("batch_index")),
-            start,
-            comfy.samplers.KSAMPLER(solver),
-            sigmas,
-            denoise_mask=None if mask is None else over_time(mask, start.shape[-1]),
-            callback=host.step_callback(max(len(sigmas) - 1, 1), latent_picture),
-            disable_pbar=not comfy.utils.PROGRESS_BAR_ENABLED,
-            seed=seed,
-        )
+        wish = wished(model, described, long, number("kept", kept), latent)
+        run = Run(model, positive, null_condition() if negative is None else negative, guidance, solver, sigmas, seed)
+        samples = run(latent, described, wish, together=long == LONG[1])
         if not torch.isfinite(samples).all():
             raise SamplingError(
                 "the latents became NaN or infinite. Choose precision bf16 or fp32 in AudioX Load, lower guidance, "
@@ -227,19 +231,3 @@ def rescaled_guidance(rescale: float, objective: Any) -> Any:
         return args["input"] - denoised
 
     return guided
-
-
-def check_latent(samples: torch.Tensor, described: Any) -> torch.Tensor:
-    """The latents themselves, if they are a sound's, and as long as the model takes them."""
-    channels, length = described.channels, described.length
-    if samples.ndim != 3 or samples.shape[1] != channels:
-        raise InputError(
-            f"latent has shape {tuple(samples.shape)}, this model takes (batch, {channels}, length). "
-            "Connect AudioX Empty Latent, or a sound encoded with AudioX's VAE."
-        )
-    if length is not None and samples.shape[-1] != length:
-        raise InputError(
-            f"latent is {samples.shape[-1]} long, this model makes {length} at a time and no other length. "
-            "Connect AudioX Empty Latent."
-        )
-    return samples

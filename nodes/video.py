@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import math
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from ..audiox_core.errors import InputError
+from ..audiox_core.models.timing import LONGEST, Timing
+
+Done = Callable[[int, int], None]
 
 
 @dataclass(frozen=True)
@@ -38,26 +42,82 @@ def file_video(video: Any) -> FileVideo | None:
     return FileVideo(video.get_stream_source(), start, start + length if length else None)
 
 
-def see(
-    reads: Any,
-    video: Any,
-    images: Any,
-    fps: float,
-    start: float,
-    seconds: float,
-    on_frame: Callable[[int, int], None],
-) -> Any:
-    """The pictures that the model looks at, from start on for so many seconds (see media.prompts.Seen)."""
-    from ..audiox_core.media.prompts import look, look_at_images
+@dataclass(frozen=True)
+class Views:
+    """What the windows of a sound see of a video, and how they were planned."""
 
+    seconds: float  # of the video that the sound is for
+    latents: int
+    kept: int
+    starts: tuple[int, ...]
+    look: Callable[[Done], Iterator[Any]]  # told of pictures, (done, total) of a window's -> media.prompts.Seen of each
+
+
+def see(
+    reads: Any, timing: Timing, video: Any, images: Any, fps: float, start: float, seconds: float, kept: float
+) -> Views:
+    """The pictures that a model looks at, from start on for so many seconds (0: to the end of the video).
+
+    kept: seconds that neighbouring windows share (0: half a window). Raises InputError unless either video or images
+    are given, and for a start past the end.
+    """
     if (video is None) == (images is None):
         given = "neither is connected" if video is None else "both are connected"
         raise InputError(f"{given}. Connect either video or images.")
-    window: dict[str, Any] = {"start": start, "seconds": seconds, "on_frame": on_frame}
-    if video is None:
-        return look_at_images(reads, images, fps, **window)
-    found = file_video(video)
+    found = None if video is None else file_video(video)
+    if found is None and video is not None:
+        parts = video.get_components()
+        images, fps = parts.images, parts.frame_rate
+    there = _there(found, images, fps, start)
+    shown = min(seconds or there, there)
+    if math.isinf(shown):
+        raise InputError("seconds is 0 and a single picture never ends. Give the seconds of the sound.")
+    if shown > LONGEST:
+        raise InputError(f"the video lasts {shown:.0f} s from start on. Choose at most {LONGEST:g} seconds.")
+    latents = max(timing.latents, timing.to_latents(shown))
+    shared = timing.nearest_latents(kept) if kept else timing.latents // 2
+    starts = timing.windows(latents, shared)
+    places = [start + timing.to_seconds(s) for s in starts]
+
+    def look(tell: Done) -> Iterator[Any]:
+        return _look(reads, found, images, fps, places, shown, cut=shown < there, tell=tell)
+
+    return Views(shown, latents, shared, starts, look)
+
+
+def _there(found: FileVideo | None, images: Any, fps: float, start: float) -> float:
+    """The seconds that a video has from start on."""
+    from ..audiox_core.media.prompts import offered
+
     if found is not None:
-        return look(reads, found.source, begin=found.start, end=found.end, **window)
-    parts = video.get_components()
-    return look_at_images(reads, parts.images, parts.frame_rate, **window)
+        return offered(found.source, start=start, begin=found.start, end=found.end)
+    return math.inf if len(images) == 1 else max(float(len(images) / fps) - start, 0.0)
+
+
+def _look(
+    reads: Any,
+    found: FileVideo | None,
+    images: Any,
+    fps: float,
+    places: Sequence[float],
+    shown: float,
+    *,
+    cut: bool,
+    tell: Done,
+) -> Iterator[Any]:
+    from ..audiox_core.media.prompts import INSTANT, look, look_at_images, look_in_turn
+
+    if found is not None and len(places) == 1:
+        yield look(
+            *(reads, found.source), start=places[0], seconds=shown, begin=found.start, end=found.end, on_frame=tell
+        )
+    elif found is not None:
+        end = found.start + places[0] + shown if cut else found.end
+        yield from look_in_turn(reads, found.source, places, begin=found.start, end=end, on_frame=tell)
+    else:
+        last = places[0] + shown
+        few = images if len(images) == 1 or not cut else images[: math.ceil(last * fps - 1e-6)]
+        for place in places:
+            where = place if place == places[0] else min(place, max(last - INSTANT, places[0]))
+            seconds = shown if len(places) == 1 else None
+            yield look_at_images(reads, few, fps, start=where, seconds=seconds, on_frame=tell)

@@ -28,7 +28,6 @@ SPOKEN = {
     "audiox_core/commands/options.py": (1, "the command line's options of the same names are passed on"),
     "nodes/condition.py": (1, "the inputs of AudioX Combine"),
     "nodes/guider.py": (2, "the scales of AudioX Guider"),
-    "nodes/guider.py": (2, "the scales of AudioX Guider"),
 }
 
 

@@ -32,7 +32,7 @@ def results(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
         env=comfyui_environment(),
         capture_output=True,
         text=True,
-        timeout=600,
+        timeout=1800,  # a hundred checks, each seconds of a processor
     )
     assert done.returncode == 0, done.stderr[-4000:]
     return json.loads(done.stdout.splitlines()[-1])

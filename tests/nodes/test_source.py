@@ -23,6 +23,11 @@ IDS = [
     "AudioXDecode",
     "AudioXSetSoundtrack",
     "AudioXSpectrogram",
+    "AudioXEdit",
+    "AudioXTimedText",
+    "AudioXWindows",
+    "AudioXGuider",
+    "AudioXTake",
 ]
 # Ids that other packs register: with both installed, one of the two would silently win.
 TAKEN = {
@@ -41,7 +46,17 @@ TAKEN = {
 }
 HEAVY = {"transformers", "av", "accelerate", "torchaudio", "torchsde", "huggingface_hub", "psutil", "PIL"}
 # The only modules of ours that may look into the host.
-HOST_FILES = {"host.py", "runner.py", "model.py", "network.py", "prepared.py", "vae.py", "sample.py"}
+HOST_FILES = {
+    "host.py",
+    "runner.py",
+    "model.py",
+    "network.py",
+    "prepared.py",
+    "vae.py",
+    "running.py",
+    "windows.py",
+    "guider.py",
+}
 
 
 def calls(tree: ast.AST, name: str) -> Iterator[ast.Call]:

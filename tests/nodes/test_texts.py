@@ -90,7 +90,8 @@ def test_help_page_gives_the_real_defaults(node_id: str) -> None:
         for entry in SCHEMA[node_id]["inputs"]:
             if "default" in entry:
                 default = entry["default"]
-                shown = f"{default:g}" if isinstance(default, float | int) else default
+                shown = f"{default:g}" if isinstance(default, float | int) else default.replace("\n", "<br>")
+                shown = str(default).lower() if isinstance(default, bool) else shown
                 assert told[entry["name"]] == shown, f"{language}: {entry['name']}"
 
 

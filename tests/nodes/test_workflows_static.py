@@ -31,6 +31,13 @@ TASKS = {
     "turbo_text_to_audio",
     "turbo_video_soundtrack",
     "maf_video_to_music",
+    "long_video_soundtrack",
+    "repair_seconds",
+    "continue_sound",
+    "seamless_loop",
+    "four_takes",
+    "timed_prompts",
+    "guidance_per_modality",
 }
 WIDGETS = {"INT", "FLOAT", "STRING", "BOOLEAN", "COMBO"}
 SEEDS = ("seed", "noise_seed")
@@ -40,7 +47,8 @@ MEMBERS = {
     "turbo_video_soundtrack": "AudioX-Turbo",
     "maf_video_to_music": "AudioX-MAF",
 }
-OWN_SETTINGS = [0, 0, "auto", 0, 0, 0, 0, 1]  # of AudioX Sampler, from steps on: 0 and auto are the model's own
+# Of AudioX Sampler, from steps on: 0 and auto are the model's own; then how long sounds are made.
+OWN_SETTINGS = [0, 0, "auto", 0, 0, 0, 0, 1, "continue", 0]
 LICENCE = "https://creativecommons.org/licenses/by-nc/4.0/"
 TITLE_BAR = 30  # LiteGraph draws it above a node's position
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-from functools import partial
 from typing import Any
 
 from pack import Lacking, clip, demo, encode_video, module, node, prompt, raises, tokens
@@ -87,9 +86,16 @@ def check_combine() -> None:
 
 
 def picked_by() -> Any:
-    """AudioX Encode Video's pictures, as a function of its inputs."""
-    see, model = module("nodes.video").see, demo()[1].model
-    return partial(see, model.condition("video").reads)
+    """AudioX Encode Video's pictures of a single window, and the seconds that it says, as a function of its inputs."""
+    video, model = module("nodes.video"), demo()[1].model
+
+    def pick(*given: Any) -> Any:
+        views = video.see(model.condition("video").reads, model.timing, *given, 0.0)
+        (seen,) = views.look(lambda *_: None)
+        assert abs(seen.seconds - views.seconds) < 1e-6
+        return seen
+
+    return pick
 
 
 def check_pictures_of_every_kind_of_video_agree() -> None:
@@ -101,7 +107,7 @@ def check_pictures_of_every_kind_of_video_agree() -> None:
     videos = [InputImpl.VideoFromFile(str(path)), InputImpl.VideoFromFile(io.BytesIO(path.read_bytes()))]
     videos.append(InputImpl.VideoFromComponents(videos[0].get_components()))
     for start, seconds in ((0.0, 10.0), (1.0, 2.0), (2.5, 10.0)):
-        picked = [pick(video, None, 25.0, start, seconds, on_frame=lambda *_: None) for video in videos]
+        picked = [pick(video, None, 25.0, start, seconds) for video in videos]
         offered = min(seconds, 4.0 - start)
         for one in picked:
             assert abs(one.seconds - offered) < 1e-6
@@ -115,7 +121,7 @@ def check_pictures_of_every_kind_of_video_agree() -> None:
         raises(
             error,
             "start is 4 s",
-            lambda video=video: pick(video, None, 25.0, 4.0, 10.0, on_frame=lambda *_: None),
+            lambda video=video: pick(video, None, 25.0, 4.0, 10.0),
         )
 
 
@@ -127,8 +133,8 @@ def check_trimmed_videos_are_honoured() -> None:
         raise Lacking("trimmed videos")
     trimmed = whole.as_trimmed(1.0, 2.0)
     pick = picked_by()
-    part = pick(trimmed, None, 25.0, 0.0, 10.0, on_frame=lambda *_: None)
-    same = pick(whole, None, 25.0, 1.0, 2.0, on_frame=lambda *_: None)
+    part = pick(trimmed, None, 25.0, 0.0, 10.0)
+    same = pick(whole, None, 25.0, 1.0, 2.0)
     assert part.seconds == same.seconds == 2.0
     assert part.frames[0].equal(same.frames[0])
 
@@ -137,7 +143,7 @@ def check_one_image_is_a_still() -> None:
     import torch
 
     pick = picked_by()
-    picked = pick(None, torch.rand(1, 48, 64, 3), 25.0, 0.0, 7.0, on_frame=lambda *_: None)
+    picked = pick(None, torch.rand(1, 48, 64, 3), 25.0, 0.0, 7.0)
     assert picked.seconds == 7.0
     assert all(frame.equal(picked.frames[0][0, 0]) for frame in picked.frames[0][0])
     error = module("audiox_core.errors").InputError

@@ -152,7 +152,7 @@ def check_memory_is_freed_after_the_run() -> None:
     def joining(items: Any) -> Any:
         batch = inner(items)
         held.extend(weakref.ref(k) for k, _ in batch.context.layers)
-        held.extend(weakref.ref(k) for item in items if item.cond.context for k, _ in item.cond.context.layers)
+        held.extend(weakref.ref(k) for item in items for own in item.cond.contexts for k, _ in own.layers)
         held.append(weakref.ref(batch))
         return batch
 
@@ -189,4 +189,4 @@ def check_other_devices_and_training_prepare_for_themselves() -> None:
     run = module("nodes.prepared").run
     near(run(network, x, t, batch.to(torch.device("meta")), attention), run(network, x, t, batch, attention), 1e-5)
     with torch.inference_mode(False), torch.enable_grad():
-        assert demo()[0].model.extra_conds(**given, **values(prompt("rain")))["audiox"].cond.context is None
+        assert demo()[0].model.extra_conds(**given, **values(prompt("rain")))["audiox"].cond.contexts == ()

@@ -149,7 +149,7 @@ def clip(seconds: int = 4, fps: int = 10) -> Path:
         stream.width = stream.height = 64
         stream.pix_fmt = "yuv420p"
         for i in range(seconds * fps):
-            pixels = np.full((64, 64, 3), 20 + 20 * i // fps, np.uint8)
+            pixels = np.full((64, 64, 3), min(20 + 20 * i // fps, 240), np.uint8)
             frame = av.VideoFrame.from_ndarray(pixels, format="rgb24")
             frame.pts, frame.time_base = i, Fraction(1, fps)
             out.mux(stream.encode(frame))
