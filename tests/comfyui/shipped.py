@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +19,18 @@ STEPS = 4
 DEMOS = {"AudioX": "demo", "AudioX-MAF": "demo-maf", "AudioX-MAF-MMDiT": "demo-mmdit", "AudioX-Turbo": "demo-turbo"}
 FEW_STEPS = {"demo-turbo"}  # their own recipe is quick, so that a 0 can stay
 SOURCE_SECONDS = 4.0  # of the video and the sound that are made for the loaders
+# Of workflows whose point needs some length: what a run of them is cut down to, by the class of the node.
+ONE_STEP = {"AudioXSampler": {"steps": 1}}
+CUTS: dict[str, dict[str, dict[str, Any]]] = {
+    "long_video_soundtrack": {"LoadVideo": {"file": "long.mp4"}, **ONE_STEP},
+    "repair_seconds": {"LoadAudio": {"audio": "long.wav"}, **ONE_STEP},
+    "continue_sound": ONE_STEP,
+    "seamless_loop": {"AudioXEmptyLatent": {"seconds": 12.0}, **ONE_STEP},
+    "four_takes": ONE_STEP,
+    "timed_prompts": {"AudioXTimedText": {"seconds": 13.0, "lines": "0:00 rain\n0:11 thunder"}, **ONE_STEP},
+    "guidance_per_modality": {"BasicScheduler": {"steps": 2}},
+}
+LONGER = {"long.mp4": 13.0, "long.wav": 13.0}  # seconds of made files that are longer than SOURCE_SECONDS
 LOADERS = {  # class: (folder, maker) of the file that its first widget names
     "LoadVideo": ("input", make_video),
     "LoadAudio": ("input", make_sound),
@@ -36,14 +48,21 @@ def make_inputs(comfy: ComfyServer, workflows: Iterable[dict[str, Any]]) -> None
     """Make the files that these workflows load, where they do not exist yet."""
     for node in (node for workflow in workflows for node in workflow["nodes"]):
         if node["type"] in LOADERS:
-            folder, make = LOADERS[node["type"]]
-            path = comfy.base / folder / node["widgets_values"][0]
-            if not path.exists():
-                make(path)
+            make_input(comfy, node["type"], node["widgets_values"][0])
 
 
-def quick_prompt(comfy: ComfyServer, workflow: dict[str, Any]) -> Prompt:
+def make_input(comfy: ComfyServer, loader: str, name: str) -> Path:
+    """The file of that name for a class of loaders, made where it doesn't exist yet."""
+    folder, make = LOADERS[loader]
+    path = comfy.base / folder / name
+    if not path.exists():
+        make(path, *([LONGER[name]] if name in LONGER else []))
+    return path
+
+
+def quick_prompt(comfy: ComfyServer, path: Path) -> Prompt:
     """API prompt of a workflow with a demo model of its kind and few steps; the files that it loads exist then."""
+    workflow = read(path)
     make_inputs(comfy, [workflow])
     info = comfy.object_info()
     prompt = to_prompt(workflow, info)
@@ -54,4 +73,13 @@ def quick_prompt(comfy: ComfyServer, workflow: dict[str, Any]) -> Prompt:
         steps = node["inputs"].get("steps")
         if isinstance(steps, int) and not (steps == 0 and demo in FEW_STEPS):
             node["inputs"]["steps"] = STEPS
+    return cut(comfy, prompt, CUTS.get(path.stem, {}))
+
+
+def cut(comfy: ComfyServer, prompt: Prompt, changes: Mapping[str, Mapping[str, Any]]) -> Prompt:
+    """The prompt itself, with these inputs in all nodes of these classes."""
+    for node in prompt.values():
+        node["inputs"] |= changes.get(node["class_type"], {})
+        if node["class_type"] in LOADERS:
+            make_input(comfy, node["class_type"], next(iter(node["inputs"].values())))
     return prompt
