@@ -1,4 +1,4 @@
-"""The command line: python -m audiox_core generate | edit | extend | vary | batch | info | convert."""
+"""The command line, python -m audiox_core or audiox: generate | edit | extend | vary | batch | info | convert."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import os
 import signal
 import sys
 from collections.abc import Callable
+from pathlib import Path
 
 from .commands.about import convert, info
 from .commands.batch import batch
@@ -32,7 +33,8 @@ COMMANDS: dict[str, Callable[[argparse.Namespace], int | None]] = {
 
 def main(arguments: list[str] | None = None) -> int:
     """Runs a command; 0 when it worked, 1 after an error that was told, 130 after Ctrl-C, 143 after SIGTERM."""
-    args = parser().parse_args(arguments)
+    program = "audiox" if Path(sys.argv[0]).stem == "audiox" else "python -m audiox_core"
+    args = parser(program).parse_args(arguments)
     logging.basicConfig(level=logging.WARNING, format="%(message)s", stream=sys.stderr)
     log.setLevel(logging.INFO)
     outputs = Outputs(args)

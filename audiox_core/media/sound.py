@@ -1,18 +1,24 @@
-"""A generated sound: its samples, and how it is saved alone or with a video."""
+"""A generated sound: its samples, how it is saved alone or with a video, and how a notebook shows it."""
 
 from __future__ import annotations
 
 import logging
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from torch import Tensor
+
+if TYPE_CHECKING:
+    import numpy
 
 log = logging.getLogger("audiox")
 
 
-@dataclass(frozen=True)
+CHANNELS = {1: "mono", 2: "stereo"}
+
+
+@dataclass(frozen=True, repr=False)
 class Sound:
     """Stereo samples (2, N), float32 on the CPU, within -1..1 when normalised; inputs: the files it was made from.
 
@@ -27,6 +33,21 @@ class Sound:
     @property
     def seconds(self) -> float:
         return self.waveform.shape[-1] / self.sample_rate
+
+    def __repr__(self) -> str:
+        count = self.waveform.shape[0]
+        channels = CHANNELS.get(count, f"{count} channels")
+        return f"Sound({self.seconds:.2f} s, {self.sample_rate} Hz, {channels})"
+
+    def _repr_html_(self) -> str:
+        """What Jupyter shows: a player and the spectrogram, of the first minute at most."""
+        from .player import player
+
+        return player(self.waveform, self.sample_rate, repr(self))
+
+    def numpy(self) -> numpy.ndarray[Any, numpy.dtype[numpy.float32]]:
+        """The samples (2, N) as a float32 numpy array, which shares the waveform's memory."""
+        return self.waveform.numpy()
 
     def save(self, path: str | Path, **options: Any) -> Path:
         """Writes .wav or .flac; options: subtype, as in media.write_audio. An existing file is replaced.

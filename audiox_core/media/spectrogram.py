@@ -61,22 +61,27 @@ def write_png(path: str | os.PathLike[str], image: Tensor) -> Path:
     """Writes (H, W, 3) uint8, tensor or numpy array, as a PNG file, whole or not at all, and returns the path.
     MediaError where it cannot be written, InputError for another image.
     """
+    data = png_bytes(image)
+    suffix_of(os.fspath(path), (".png",))
+    with whole_file(path) as file:
+        if not isinstance(file, str):
+            raise MediaError(f"{path} is not a path. Give one that ends in .png.")
+        Path(file).write_bytes(data)
+    return Path(path)
+
+
+def png_bytes(image: Tensor) -> bytes:
+    """(H, W, 3) uint8, tensor or numpy array, as the bytes of a PNG file. InputError for another image."""
     image = tensor_of(image, "image")
     if image.ndim != 3 or image.shape[-1] != 3 or image.dtype != torch.uint8 or 0 in image.shape:
         raise InputError(f"image is {image.dtype} of shape {tuple(image.shape)}. Give uint8 (height, width, 3).")
-    suffix_of(os.fspath(path), (".png",))
     av = pyav()
     codec = av.CodecContext.create("png", "w")
     codec.height, codec.width = image.shape[:2]
     codec.pix_fmt = "rgb24"
     codec.time_base = Fraction(1)
     frame = av.VideoFrame.from_ndarray(image.contiguous().cpu().numpy(), format="rgb24")
-    data = b"".join(bytes(packet) for packet in [*codec.encode(frame), *codec.encode(None)])
-    with whole_file(path) as file:
-        if not isinstance(file, str):
-            raise MediaError(f"{path} is not a path. Give one that ends in .png.")
-        Path(file).write_bytes(data)
-    return Path(path)
+    return b"".join(bytes(packet) for packet in [*codec.encode(frame), *codec.encode(None)])
 
 
 def _power(sound: Tensor, width: int, bands: Tensor) -> Tensor:
