@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from .pipeline import Pipeline
 
 FEATHER = 0.05  # seconds over which a region comes in and goes out
+LEAST = 0.001  # of strength, above 0: less leaves no room between the noise levels
 
 
 def edit(
@@ -66,8 +67,7 @@ def vary(pipe: Pipeline, source: Any, strength: float = 0.5, **given: Any) -> So
     """
     check_strength(strength)
     waveform = original(pipe, source)
-    seconds = waveform.shape[-1] / pipe.timing.sample_rate
-    settings, watch = pipe.settled(**{"seconds": seconds, **followed(given)})
+    settings, watch = pipe.settled(**as_long(waveform.shape[-1] / pipe.timing.sample_rate, given))
     if strength == 0:
         return Sound(waveform, pipe.timing.sample_rate, settings.files(source), exact=True)
     if strength == 1:
@@ -124,12 +124,19 @@ def followed(given: dict[str, Any]) -> dict[str, Any]:
     return given if something else {**given, "text": ""}
 
 
+def as_long(seconds: float, given: dict[str, Any]) -> dict[str, Any]:
+    """What is given, of a sound that lasts so long because of its source. Raises InputError for another length."""
+    if given.get("seconds") not in (None, seconds):
+        raise InputError(f"seconds: the source says how long the sound is, {seconds:g} s here. Leave seconds out.")
+    return {**followed(given), "seconds": seconds}
+
+
 def _edited(pipe: Pipeline, source: Any, places: dict[str, Any], feather: float, given: dict[str, Any]) -> Sound:
     from .media.splicing import splice
 
     timing, waveform = pipe.timing, original(pipe, source)
     edit = Edit.of(timing, waveform.shape[-1], **places)
-    settings, watch = pipe.settled(**{"seconds": edit.seconds, **followed(given)})
+    settings, watch = pipe.settled(**as_long(edit.seconds, given))
     if settings.loop:
         raise InputError("loop: an edited sound keeps its ends. Leave loop out.")
     faded = timing.to_samples(check_feather(feather))
@@ -151,9 +158,11 @@ def check_added(timing: Timing, before: float, after: float) -> None:
 
 
 def check_strength(strength: float) -> None:
-    """Raises InputError unless it is in 0..1."""
+    """Raises InputError unless it is in 0..1, and 0 or enough to be heard."""
     if not 0 <= number("strength", strength) <= 1:
         raise InputError(f"strength: {strength} is out of range; choose 0 (the source itself) to 1 (nothing of it)")
+    if 0 < strength < LEAST:
+        raise InputError(f"strength: {strength:g} is too little to change anything; choose 0, or {LEAST:g} and more")
 
 
 def check_feather(feather: float) -> float:

@@ -126,7 +126,7 @@ class Pipeline:
         mask: Tensor | None = None,
     ) -> Tensor:
         """Latents (1, C, L), float32 on the CPU, of settled settings in these windows. init, source, mask: see Task."""
-        draws = self.draw(given.seed, windows.latents, hidden=given.prompt_hidden)
+        draws = self.draw(given.seed, windows.latents, hidden=given.prompt_hidden, loop=windows.loop)
         with bar_of("encode", watch.progress) as bar:
             guidance = self.conditioner.guidance(given, draws.conditions, windows, bar)
         held: Any = {"init": init, "source": source, "mask": mask}
@@ -134,14 +134,14 @@ class Pipeline:
         heard = self._heard_early(given, watch) if source is None and not given.loop else None
         return self._run(task, watch, heard)
 
-    def draw(self, seed: int, latents: int | None = None, *, hidden: float | None = None) -> Draws:
+    def draw(self, seed: int, latents: int | None = None, *, hidden: float | None = None, loop: bool = False) -> Draws:
         """What chance decides in a generation of so many latents (None: the model's window).
 
         hidden is the share of a prompt to be hidden, None the model's own. Raises InputError for a length that the
-        model doesn't make: some make no less than their window.
+        model doesn't make: some make no less than their window, which sees a shorter loop more than once.
         """
         latents = latents or self.timing.latents
-        if self.model.length is not None and latents < self.model.length:
+        if not loop and self.model.length is not None and latents < self.model.length:
             raise InputError(f"latents: this model makes exactly {self.model.length}, not {latents}. Cut its sound.")
         generator = generator_from(seed)
         noise = torch.randn(1, self.model.channels, latents, generator=generator)
@@ -167,7 +167,9 @@ class Pipeline:
         schedule["steps"] = settings.steps or self.model.recipe.steps
         # A loop that is no longer than a window has no windows that could follow each other.
         together = settings.long == "together" or (windows.loop and windows.latents <= windows.length)
-        at_once = self.plan.at_once(self.model, len(windows.starts))
+        fits, count = self.plan.at_once(self.model, len(windows.starts)), len(windows.starts)
+        # Where not all windows fit, half of the room keeps what is prepared of some, half is for those at work.
+        at_once, kept = (count, None) if fits == count else (max(fits // 2, 1), fits // 2)
         return Task(
             draws.noise,
             windows,
@@ -176,7 +178,7 @@ class Pipeline:
             schedule | {"objective": self.model.recipe.objective},
             together=together,
             at_once=at_once,
-            kept=None if at_once == len(windows.starts) else at_once,
+            kept=kept,
             **held,
         )
 

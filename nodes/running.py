@@ -46,7 +46,8 @@ class Run:
         """Latents like those given, on the CPU. Each item of a batch is what a run with its own seed makes."""
         start = check_latent(comfy.sample.fix_empty_latent_channels(self.model, latent["samples"]), described)
         # A take that was cut out of a batch has the number that it had there, so that it can be made again alone.
-        numbers = latent.get("batch_index") or range(len(start))
+        numbers = latent.get("batch_index") or ()
+        numbers = numbers if len(numbers) == len(start) else range(len(start))
         seeds = [(self.seed + int(number)) % 2**64 for number in numbers]
         noise = torch.cat([comfy.sample.prepare_noise(start[i : i + 1], seed) for i, seed in enumerate(seeds)])
         mask = latent.get("noise_mask")
@@ -65,10 +66,8 @@ class Run:
             return self._each(model, self.positive, self.negative, noise, start, mask, seeds, tell)
         if mask is not None and len(mask) > 1:
             raise InputError("a latent of several windows takes one mask for all its takes. Give one mask.")
-        plain, turn = (
-            self.model.clone(),
-            InTurn(noise, windows, source=start, mask=None if mask is None else mask[0, 0]),
-        )
+        turn = InTurn(noise, windows, source=start, mask=None if mask is None else mask[0, 0])
+        plain = self.model.clone()
         plain.model_options[WINDOWS] = replace(wish, loop=False)
         count = len(turn.order)
 

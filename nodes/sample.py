@@ -190,8 +190,8 @@ class AudioXSampler(io.ComfyNode):
                 "the latents became NaN or infinite. Choose precision bf16 or fp32 in AudioX Load, lower guidance, "
                 "and check the model's patches."
             )
-        kept = {key: value for key, value in latent.items() if not key.startswith("downscale_ratio_")}
-        return io.NodeOutput({**kept, "samples": samples.to("cpu")})
+        said = {key: value for key, value in latent.items() if not key.startswith("downscale_ratio_")}
+        return io.NodeOutput({**said, "samples": samples.to("cpu")})
 
 
 def model_of(patcher: Any) -> Any:

@@ -108,6 +108,9 @@ class Job:
         check_sources(given)
         if self.preview is not None and (given.loop or given.long == "together"):
             raise InputError("--preview: it is finished only as a whole. Leave --preview, or --loop and together, out.")
+        if self.keep_finished and (given.loop or given.long == "together"):
+            whole = "a loop, or a sound made together, is finished only as a whole"
+            raise InputError(f"--keep-finished: {whole}. Leave --keep-finished, or --loop and together, out.")
         return given
 
     def check_video(self, given: Settings, hint: str = "") -> float:
@@ -117,6 +120,7 @@ class Job:
         """
         from ..media import check_soundtrack
         from ..media.sound import uncovered
+        from ..media.spans import check_spans
 
         if not self.to_video:
             return math.inf
@@ -126,7 +130,11 @@ class Job:
             rest = uncovered(self.video, given.seconds or 0.0, start=self.offset, **how)
             if rest is not None:
                 log.warning("%s%s", rest, hint)
-        return float(check_soundtrack(self.video, self.target, **self.soundtrack)) - self.offset
+        reach = float(check_soundtrack(self.video, self.target, **self.soundtrack)) - self.offset
+        end = self.offset + min(given.seconds or 0.0, reach)
+        if any(a <= self.offset and b >= end for a, b in check_spans(self.soundtrack.get("keep") or (), "keep")):
+            raise InputError("keep leaves nothing of the new sound to hear. Name less of the video's time.")
+        return reach
 
     def make(self, pipe: Pipeline, given: Settings, reach: float, *, progress: bool) -> Iterator[str]:
         """Makes and writes each take; a sentence on each. given, reach: what the checks answered.

@@ -49,12 +49,29 @@ class _Parser(argparse.ArgumentParser):
         intro, unknown, words = message.partition("unrecognized arguments: ")
         options = [o for p in (self, *self.commands.values()) for o in p._option_string_actions if o.startswith("--")]
         wrong = [word.partition("=")[0] for word in words.split() if word.startswith("--")]
-        hints = [alike(word, options, most=1) for word in wrong] if unknown and not intro else []
+        hints = [self._owners(word) or alike(word, options, most=1) for word in wrong] if unknown and not intro else []
         super().error(message + "".join(f".{hint}" for hint in hints if hint))
 
+    def _owners(self, word: str) -> str:
+        """Which commands have an option that another one does not; nothing where none has."""
+        owners = [name for name, command in self.commands.items() if word in command._option_string_actions]
+        return f" {word} is an option of {', '.join(owners)}" if owners else ""
 
-def parser() -> argparse.ArgumentParser:
-    top = _Parser(prog="python -m audiox_core", description="AudioX: anything to audio.")
+
+class _Version(argparse.Action):
+    """Prints the version, which is looked up only then, and ends."""
+
+    def __call__(self, parser: argparse.ArgumentParser, *_: Any) -> NoReturn:
+        from .. import __version__
+
+        print(f"audiox {__version__}")
+        parser.exit()
+
+
+def parser(prog: str = "python -m audiox_core") -> argparse.ArgumentParser:
+    """All commands; prog is what messages call the program."""
+    top = _Parser(prog=prog, description="AudioX: anything to audio.")
+    top.add_argument("--version", action=_Version, nargs=0, help="print the version and exit")
     commands = top.add_subparsers(dest="command", required=True)
 
     make = commands.add_parser(

@@ -20,6 +20,7 @@ from .samples import read_samples
 from .track import SoundTrack
 from .writing import suffix_of, whole_file
 
+MOST_CHANNELS = 256  # more are samples in the place of channels
 AUDIO_SUFFIXES = (".wav", ".flac")
 # per extension: option -> (codec, sample format); the first is the default
 SUBTYPES = {
@@ -138,6 +139,8 @@ def check_waveform(waveform: Tensor) -> Tensor:
         raise InputError(f"waveform has shape {shape}. Give one sound as (channels, samples).")
     if 0 in shape:
         raise InputError(f"waveform has shape {shape}: the sound is empty. Give at least one sample of one channel.")
+    if len(waveform) > MOST_CHANNELS:
+        raise InputError(f"waveform has shape {shape}: {len(waveform)} channels. Give it as (channels, samples).")
     if not waveform.is_floating_point():
         raise InputError(f"waveform is {waveform.dtype}. Give floating point samples, full scale 1.")
     waveform = waveform.detach().float().cpu()

@@ -53,9 +53,12 @@ class Task:
 
     @property
     def finished_latents(self) -> int:
-        """How many latents are finished from the beginning on, where windows are made in the order of time."""
+        """How many latents are finished from the beginning on, where windows are made in the order of time.
+
+        0 of a loop, which is one only as a whole.
+        """
         done, windows = self.in_turn.order[: self.in_turn.done], self.in_turn.windows
-        if not done or done != list(range(len(done))) or self.mask is not None:
+        if windows.loop or not done or done != list(range(len(done))) or self.mask is not None:
             return 0
         return min(windows.starts[done[-1]] + windows.length, windows.latents)
 

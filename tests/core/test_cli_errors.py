@@ -136,3 +136,9 @@ def test_wrong_calls_are_told_before_anything_is_loaded(
     assert said.out == ""
     assert sorted(path.name for path in tmp_path.iterdir()) == before
     assert all((tmp_path / name).read_bytes() == b"kept" for name in ("in.png", "in.wav", "in.mp4"))
+
+
+def test_an_option_of_another_command(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        cli.main(["edit", "s.wav", "--regions", "0-1", "--seconds", "3", "-o", "out.wav"])
+    assert "--seconds 3. --seconds is an option of generate, batch" in capsys.readouterr().err

@@ -96,6 +96,8 @@ def test_fades_kept_stretches_and_ducking(clip: Path, tmp_path: Path) -> None:
     [
         (["--keep", "5"], "keep: '5' is no start and end"),
         (["--keep", "6-7"], "keep: 6-7 lies past the end of .*clip.mp4"),
+        (["--keep", "0-99"], "keep leaves nothing of the new sound to hear"),
+        (["--keep", "2-3.5", "--start", "2", "--seconds", "1"], "keep leaves nothing of the new sound to hear"),
         (["--duck", "6"], "duck=6: the old sound is dropped.*mode mix"),
         (["--fade-in", "-1"], "fade_in=-1"),
         (["--fade-out", "nan"], "fade_out=nan"),

@@ -70,6 +70,8 @@ def test_takes_of_a_video(tmp_path: Path) -> None:
         (["--preview", "taken_1.wav"], "--preview taken_1.wav: already exists"),
         (["--preview", "out.wav"], "--preview out.wav is the same file as -o"),
         (["--preview", "p.wav", "--loop"], "it is finished only as a whole"),
+        (["--keep-finished", "--loop"], "Leave --keep-finished, or --loop and together, out"),
+        (["--keep-finished", "--long", "together"], "is finished only as a whole"),
         (["--long", "sideways"], "Valid: continue, together"),
         (["--at", "nine", "x"], "--at: 'nine' is no time"),
         (["--at", "3", "x"], "at: 3 s is outside the sound"),

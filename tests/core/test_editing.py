@@ -123,6 +123,10 @@ def test_only_windows_that_reach_a_region_are_sampled(pipe: Pipeline) -> None:
         (lambda p: p.extend(noise(2), after=5000.0), "after: 5000.0 is out of range"),
         (lambda p: p.vary(noise(2), 1.5), "strength: 1.5 is out of range"),
         (lambda p: p.vary(noise(2), "much"), "strength: expected a number"),
+        (lambda p: p.vary(noise(2), 1e-5), "strength: 1e-05 is too little to change anything; choose 0, or 0.001"),
+        (lambda p: p.vary(noise(2), 0.5, seconds=30), "seconds: the source says how long the sound is, 2 s here"),
+        (lambda p: p.edit(noise(2), "0-1", seconds=1), "seconds: the source says how long the sound is"),
+        (lambda p: p.extend(noise(2), after=1, seconds=2), "seconds: the source says how long the sound is, 3 s here"),
         (lambda p: p.takes(0, "rain"), "takes: 0 is out of range"),
         (lambda p: p("rain", long="sideways"), "long: 'sideways' is no way to make windows. Valid: continue, together"),
         (lambda p: p("rain", loop="yes"), "loop: expected True or False"),
@@ -141,6 +145,7 @@ def test_the_ends_of_strength(pipe: Pipeline) -> None:
     source = noise(2.0)
     assert torch.equal(pipe.vary(source, 0).waveform, source)
     assert torch.equal(pipe.vary(source, 1, text="a", **QUICK).waveform, pipe("a", seconds=2.0, **QUICK).waveform)
+    assert pipe.vary(source, 0.001, seconds=None, text="a", **QUICK).waveform.shape == source.shape
     near, far = (pipe.vary(source, s, text="a", guidance=1.0, steps=4).waveform for s in (0.05, 0.95))
     assert near.shape == far.shape == source.shape and not torch.equal(near, far)
 
@@ -253,6 +258,8 @@ def test_what_is_finished_is_heard_early_and_kept(pipe: Pipeline) -> None:
     torch.testing.assert_close(kept.waveform[:, :end], whole.waveform[:, :end], atol=1e-5, rtol=1e-4)
     with pytest.raises(KeyboardInterrupt):
         pipe("rain", seconds=25.0, on_step=stop, **QUICK)
+    with pytest.raises(KeyboardInterrupt):  # a part of a loop is none
+        pipe("rain", seconds=25.0, loop=True, on_step=stop, keep_finished=True, **QUICK)
 
 
 def test_a_piece_comes_in_with_equal_power_and_the_right_sign() -> None:

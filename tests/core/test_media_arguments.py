@@ -256,3 +256,8 @@ def test_a_start_that_the_file_system_refuses_is_after_the_end(files: tuple[Path
     for start in (7200, 49864475, 10**8):
         with pytest.raises(MediaError, match="past the end of the sound"):
             read_audio(files[1], start=start)
+
+
+def test_samples_in_the_place_of_channels_are_refused() -> None:
+    with pytest.raises(InputError, match=r"waveform has shape \(44100, 2\): 44100 channels"):
+        check_waveform(torch.zeros(44100, 2))

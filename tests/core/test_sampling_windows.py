@@ -170,3 +170,18 @@ def test_the_last_window_of_a_loop_keeps_both_its_ends() -> None:
     last = masks[-1]
     assert last[0] == 0 and last[-1] == 0 and last.sum() > 0
     assert math.isclose(float(sum(mask.sum() for mask in masks)), windows.latents)
+
+
+def test_as_many_windows_at_once_as_the_plan_has_room_for() -> None:
+    """Of the card's budget what the plan's peak leaves, a window's work each; a CPU makes one at a time."""
+    from dataclasses import replace
+
+    from tests.core.card import MODEL, plan_for
+
+    plan = plan_for()
+    part, length = MODEL.backbone, MODEL.timing.latents
+    one, two = (part.work(plan.places[part.name].format, length, count, None) for count in (1, 2))
+    roomy = replace(plan, budget=plan.peak + 3 * (two - one))
+    assert [roomy.at_once(MODEL, windows) for windows in (1, 3, 4, 9)] == [1, 3, 4, 4]
+    assert replace(plan, budget=plan.peak - 1).at_once(MODEL, 9) == 1
+    assert replace(roomy, device="cpu").at_once(MODEL, 9) == 1

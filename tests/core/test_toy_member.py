@@ -303,6 +303,8 @@ def test_another_length_is_refused(pipeline: Pipeline) -> None:
     with pytest.raises(InputError, match="makes exactly 20, not 19"):
         pipeline.draw(1, 19)
     assert pipeline("rain", seconds=2.5, steps=1).waveform.shape == (2, 110250)  # in windows of that length
+    loop = pipeline("rain", seconds=0.4, loop=True, steps=1)  # a window sees it more than once
+    assert loop.seconds == pytest.approx(0.4, abs=0.1) and loop.waveform.isfinite().all()
 
 
 def test_its_objective_decides_how_it_is_sampled(pipeline: Pipeline, monkeypatch: pytest.MonkeyPatch) -> None:
