@@ -124,7 +124,7 @@ class AudioX(comfy.model_base.BaseModel):
         # Hooks change weights from step to step, and so does training: what is prepared now would be wrong then.
         if kwargs.get("hooks") is None and not torch.is_grad_enabled():
             count = 1 if windows is None else len(windows.starts)
-            contexts = prepare_windows(self.diffusion_model, tokens, count, device, host.free_memory(device) / 4)
+            contexts = prepare_windows(self.diffusion_model, tokens, count, device)
         return {"audiox": PreparedCondition(Prepared(tokens, contexts, size, device, windows, wish.at_once))}
 
     @property

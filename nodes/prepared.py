@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from ..audiox_core.sampling.windows import Together, Windows
+from . import host
 
 Tokens = Mapping[str, Tensor]  # (B, W, M, D) by modality
 Pieces = tuple[
@@ -170,13 +171,13 @@ def _window(tokens: Tokens | None, number: int) -> Tokens | None:
     return {name: (t if t.shape[1] == 1 else t[:, number : number + 1]) for name, t in tokens.items()}
 
 
-def prepare_windows(network: Any, tokens: Tokens | None, count: int, device: torch.device, room: float) -> Any:
-    """The contexts of so many windows, one if they are the same; none where they would take more than `room` bytes."""
+def prepare_windows(network: Any, tokens: Tokens | None, count: int, device: torch.device) -> Any:
+    """The contexts of so many windows, one if they are the same; none where a quarter of what is free is too little."""
     various = tokens is not None and any(t.shape[1] > 1 for t in tokens.values())
     made = [network.prepare(there(_window(tokens, 0), device), device=device)]
     if not various:
         return tuple(made)
-    if count * size_of(made[0]) > room:
+    if count * size_of(made[0]) > host.free_memory(device) / 4:
         return ()
     return (*made, *(network.prepare(there(_window(tokens, n), device), device=device) for n in range(1, count)))
 

@@ -74,7 +74,8 @@ def see(
         raise InputError("seconds is 0 and a single picture never ends. Give the seconds of the sound.")
     if shown > LONGEST:
         raise InputError(f"the video lasts {shown:.0f} s from start on. Choose at most {LONGEST:g} seconds.")
-    latents = max(timing.latents, timing.to_latents(shown))
+    at_once = max(count / rate for rate, count in reads.rates)  # what the model sees in one look
+    latents = timing.latents if shown <= at_once else max(timing.latents, timing.to_latents(shown))
     shared = timing.nearest_latents(kept) if kept else timing.latents // 2
     starts = timing.windows(latents, shared)
     places = [start + timing.to_seconds(s) for s in starts]

@@ -73,7 +73,9 @@ def by_hand(
         return sampling.VDenoiser(guided)(x, sigma)
 
     sigmas = sampling.get_sigmas_polyexponential(STEPS, 0.3, 500.0, 1.0)
-    noise = torch.randn(batch, 64, LATENTS, generator=torch.Generator().manual_seed(7))
+    # The items of a batch are takes, with seeds of their own.
+    generators = [torch.Generator().manual_seed(7 + i) for i in range(batch)]
+    noise = torch.cat([torch.randn(1, 64, LATENTS, generator=generator) for generator in generators])
     return sampling.SAMPLERS["k-lms"](model, noise[..., :latents] * sigmas[0], sigmas)
 
 

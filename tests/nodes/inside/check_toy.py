@@ -157,7 +157,9 @@ def check_the_toy_decodes() -> None:
 
 def check_the_toy_refuses_what_it_cannot_do() -> None:
     error = module("audiox_core.errors").InputError
-    raises(error, "AudioX Sampler: latent is 40 long, this model makes 20", lambda: sample(latent=latent(40)))
+    raises(
+        error, "AudioX Sampler: latent is 19 long, this model makes no less than 20", lambda: sample(latent=latent(19))
+    )
     start = "AudioX Sampler: Sampler 'dpmpp-3m-sde' cannot run this model"
     raises(error, start, lambda: sample(sampler="dpmpp-3m-sde"))
     (pack.BASE / "models" / "audiox" / "deaf").mkdir(exist_ok=True)
