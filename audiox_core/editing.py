@@ -68,6 +68,8 @@ def vary(pipe: Pipeline, source: Any, strength: float = 0.5, **given: Any) -> So
     check_strength(strength)
     waveform = original(pipe, source)
     settings, watch = pipe.settled(**as_long(waveform.shape[-1] / pipe.timing.sample_rate, given))
+    if settings.loop:
+        raise InputError("loop: a varied sound keeps its length, and a loop may not. Leave loop out.")
     if strength == 0:
         return Sound(waveform, pipe.timing.sample_rate, settings.files(source), exact=True)
     if strength == 1:

@@ -97,6 +97,11 @@ class AudioXCombine(io.ComfyNode):
                 encoder = f"AudioX Encode {name.capitalize()}"
                 raise InputError(f"the condition connected to {name} holds no {name}. Connect {encoder} there.")
             added |= {k: wanted[0][1][k] for k in (key, origin_key(name), WINDOWS) if k in wanted[0][1]}
+        plans = {values[WINDOWS] for given in (text, video, audio) for _, values in given or () if WINDOWS in values}
+        if len(plans) > 1:
+            raise InputError(
+                "the conditions were encoded for different windows. Give their encoders the same seconds and kept."
+            )
         # The null condition has no words: what is combined with it keeps its own empty prompt.
         worded = [c for c in (text, video, audio) if c is not None and (not added or any(t.any() for t, _ in c))]
         if not worded:

@@ -72,7 +72,7 @@ class AudioXTimedText(io.ComfyNode):
 
         timing = encoders.timing
         settings = Settings(at=tuple(parse_prompts(lines, "lines")), seconds=timing.check_length(seconds))
-        settings.check_prompts()
+        settings.check_prompts("lines")
         latents = max(timing.latents, timing.to_latents(seconds))
         shared = timing.nearest_latents(kept) if kept else timing.latents // 2
         windows = Windows(latents, timing.latents, timing.windows(latents, shared))

@@ -164,16 +164,16 @@ class Settings:
             raise InputError(f"loop: expected True or False, got {shown(self.loop)}")
         self.check_prompts()
 
-    def check_prompts(self) -> None:
-        """Raises InputError for timed prompts that are none, or outside the sound."""
+    def check_prompts(self, name: str = "at") -> None:
+        """Raises InputError, which begins with name, for timed prompts that are none, or outside the sound."""
         if not isinstance(self.at, tuple | list) or not all(
             isinstance(p, tuple | list) and len(p) == 2 for p in self.at
         ):
-            raise InputError('at: give pairs of seconds and a prompt, such as [(0, "rain"), (12, "thunder")].')
+            raise InputError(f'{name}: give pairs of seconds and a prompt, such as [(0, "rain"), (12, "thunder")].')
         for when, prompt in self.at:
-            check_text("at", prompt)
-            if not 0 <= number("at", when) < number("seconds", self.seconds):
-                raise InputError(f"at: {when:g} s is outside the sound, which lasts {self.seconds:g} s.")
+            check_text(name, prompt)
+            if not 0 <= number(name, when) < number("seconds", self.seconds):
+                raise InputError(f"{name}: {when:g} s is outside the sound, which lasts {self.seconds:g} s.")
 
     def prompt_at(self, seconds: float) -> str | None:
         """The prompt that holds at a moment of the sound: the latest of `at` that has begun, else text."""

@@ -127,6 +127,7 @@ def test_only_windows_that_reach_a_region_are_sampled(pipe: Pipeline) -> None:
         (lambda p: p.vary(noise(2), 0.5, seconds=30), "seconds: the source says how long the sound is, 2 s here"),
         (lambda p: p.edit(noise(2), "0-1", seconds=1), "seconds: the source says how long the sound is"),
         (lambda p: p.extend(noise(2), after=1, seconds=2), "seconds: the source says how long the sound is, 3 s here"),
+        (lambda p: p.vary(noise(2), loop=True), "loop: a varied sound keeps its length"),
         (lambda p: p.takes(0, "rain"), "takes: 0 is out of range"),
         (lambda p: p("rain", long="sideways"), "long: 'sideways' is no way to make windows. Valid: continue, together"),
         (lambda p: p("rain", loop="yes"), "loop: expected True or False"),

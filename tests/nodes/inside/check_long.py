@@ -201,11 +201,18 @@ def check_timed_prompts_reach_their_windows() -> None:
     for way in ("continue", "together"):
         found = made(where.latents, positive=condition, long=way)
         near(found, by_core(condition, together=way == "together", where=where), 1e-4)
+    other = node("AudioXTimedText")(encoders=demo()[1], lines="a door", seconds=18.0)[0]
+    error = module("audiox_core.errors").InputError
+    mixed = partial(node("AudioXCombine"), text=condition, video=other, audio=condition)
+    raises(error, "AudioX Combine: the condition connected to video holds no video", mixed)
+    other[0][1]["audiox_video"] = condition[0][1]["audiox_text"]
+    said = "AudioX Combine: the conditions were encoded for different windows."
+    raises(error, said, partial(node("AudioXCombine"), text=condition, video=other))
     short = node("AudioXTimedText")(encoders=demo()[1], lines="a door", seconds=5.0)[0]
     assert short[0][0].equal(demo()[1].conditioner.text("a door")) and "audiox_text" not in short[0][1]
     error = module("audiox_core.errors").InputError
     late = partial(node("AudioXTimedText"), encoders=demo()[1], lines="0:00 rain\n0:30 thunder", seconds=18.0)
-    raises(error, "AudioX Timed Text: at: 30 s is outside the sound", late)
+    raises(error, "AudioX Timed Text: lines: 30 s is outside the sound", late)
 
 
 def check_equal_scales_are_ordinary_guidance() -> None:
