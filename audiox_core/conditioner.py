@@ -142,7 +142,7 @@ class Conditioner:
         negative = None
         if given.negative_text is not None:
             # The same draws: guidance multiplies whatever differs between the two.
-            negative = self.follow(given.only(text=given.negative_text), drawn, tell=tell)
+            negative = self.follow(Settings(text=given.negative_text), drawn, tell=tell)
         scales = given.scales(self.model)
         names, parts = list(scales), []
         if len(set(scales.values())) > 1:

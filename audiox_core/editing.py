@@ -134,8 +134,6 @@ def as_long(seconds: float, given: dict[str, Any]) -> dict[str, Any]:
 
 
 def _edited(pipe: Pipeline, source: Any, places: dict[str, Any], feather: float, given: dict[str, Any]) -> Sound:
-    from .media.splicing import splice
-
     timing, waveform = pipe.timing, original(pipe, source)
     edit = Edit.of(timing, waveform.shape[-1], **places)
     settings, watch = pipe.settled(**as_long(edit.seconds, given))
@@ -146,8 +144,7 @@ def _edited(pipe: Pipeline, source: Any, places: dict[str, Any], feather: float,
     kept = encoded(pipe, edit.padded(waveform), edit.reached(windows))
     latents = pipe.sampled(settings, windows, watch, source=kept, mask=edit.mask())
     decode = partial(pipe.decode, progress=watch.progress)
-    pieces = [edit.piece(span, decode, latents, DECODE_HALO) for span in edit.spans]
-    sound = splice(edit.placed(waveform), pieces, inside=edit.inside, feather=faded)
+    sound = edit.sound(waveform, latents, decode, halo=DECODE_HALO, feather=faded)
     return Sound(sound, timing.sample_rate, settings.files(source), exact=True)
 
 

@@ -21,19 +21,17 @@ from .memory.plan import Plan, check_options, make_plan
 from .memory.report import report
 from .memory.residence import Residence, Step
 from .models.parts import Model
-from .models.settings import LARGEST_SEED, Settings, whole
+from .models.settings import Settings, check_takes
 from .networks.autoencoder import DECODE_HALO
 from .sampling import generator_from
 from .sampling.guidance import Guidance
 from .sampling.task import Task
-from .sampling.windows import Windows
+from .sampling.windows import Windows, with_ends
 from .weights.hub import check_place
 from .weights.load import load_part, share_equal
 from .weights.open import Opened, describe_model, open_model
 
 log = logging.getLogger("audiox")
-
-MOST_TAKES = 64
 
 
 @dataclass(frozen=True)
@@ -81,11 +79,9 @@ class Pipeline:
 
     def takes(self, count: int, text: str | None = None, **given: Any) -> list[Sound]:
         """Several sounds of the same inputs, each what a call with its own seed makes: seed, seed + 1, ..."""
-        if not 1 <= whole("takes", count) <= MOST_TAKES:
-            raise InputError(f"takes: {count} is out of range; choose 1 to {MOST_TAKES}")
+        check_takes(count)
         settings, watch = self.settled(text=text, **given)
-        seeds = [(settings.seed + i) % (LARGEST_SEED + 1) for i in range(count)]
-        return [self.made(settings.changed(seed=seed), watch) for seed in seeds]
+        return [self.made(settings.take(number), watch) for number in range(count)]
 
     def settled(self, **given: Any) -> tuple[Settings, Watch]:
         """Settings resolved and checked, and who is told. What can hardly be meant is told in the log."""
@@ -165,8 +161,7 @@ class Pipeline:
         names = ("steps", "sigma_min", "sigma_max", "rho", "sampler")
         schedule = {name: getattr(settings, name) for name in names}
         schedule["steps"] = settings.steps or self.model.recipe.steps
-        # A loop that is no longer than a window has no windows that could follow each other.
-        together = settings.long == "together" or (windows.loop and windows.latents <= windows.length)
+        together = settings.long == "together" or windows.only_together
         fits, count = self.plan.at_once(self.model, len(windows.starts)), len(windows.starts)
         # Where not all windows fit, half of the room keeps what is prepared of some, half is for those at work.
         at_once, kept = (count, None) if fits == count else (max(fits // 2, 1), fits // 2)
@@ -246,7 +241,7 @@ class Pipeline:
         """Latents (B, C, L) -> waveform (B, 2, 2048 L), float32 on the CPU, unbounded; a loop's end knows its start."""
         halo, ratio = DECODE_HALO if loop else 0, self.timing.downsampling_ratio
         if loop:
-            latents = Windows(latents.shape[-1], latents.shape[-1] + 2 * halo, (-halo,)).cut(latents, 0)
+            latents = with_ends(latents, halo)
         with bar_of("decode", progress) as bar:
 
             def work(network: Any, step: Step) -> Tensor:

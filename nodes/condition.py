@@ -12,6 +12,7 @@ from ..audiox_core.models.timing import NULL_SHAPE
 from .names import WINDOWS, origin_key, tokens_key
 from .schema import Encoders as EncodersType
 from .schema import named, schema
+from .windows import plan_in
 
 if TYPE_CHECKING:
     from .runner import Encoders
@@ -97,11 +98,7 @@ class AudioXCombine(io.ComfyNode):
                 encoder = f"AudioX Encode {name.capitalize()}"
                 raise InputError(f"the condition connected to {name} holds no {name}. Connect {encoder} there.")
             added |= {k: wanted[0][1][k] for k in (key, origin_key(name), WINDOWS) if k in wanted[0][1]}
-        plans = {values[WINDOWS] for given in (text, video, audio) for _, values in given or () if WINDOWS in values}
-        if len(plans) > 1:
-            raise InputError(
-                "the conditions were encoded for different windows. Give their encoders the same seconds and kept."
-            )
+        plan_in([one for given in (text, video, audio) for one in given or ()])
         # The null condition has no words: what is combined with it keeps its own empty prompt.
         worded = [c for c in (text, video, audio) if c is not None and (not added or any(t.any() for t, _ in c))]
         if not worded:

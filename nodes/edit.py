@@ -30,10 +30,7 @@ class Kept:
 
     def sound(self, latents: Tensor, decode: Callable[[Tensor], Tensor]) -> Tensor:
         """The edited sound (2, N) of latents (1, C, L): the source's own samples but in what was made anew."""
-        from ..audiox_core.media.splicing import splice
-
-        pieces = [self.edit.piece(span, decode, latents, DECODE_HALO) for span in self.edit.spans]
-        return splice(self.edit.placed(self.source), pieces, inside=self.edit.inside, feather=self.feather)
+        return self.edit.sound(self.source, latents, decode, halo=DECODE_HALO, feather=self.feather)
 
 
 class AudioXEdit(io.ComfyNode):

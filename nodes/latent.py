@@ -10,7 +10,7 @@ from comfy_api.latest import io
 from ..audiox_core.errors import AudioXError, InputError
 from ..audiox_core.models.timing import CHANNELS, LONGEST, Timing
 from ..audiox_core.networks.autoencoder import DECODE_HALO
-from ..audiox_core.sampling.windows import Windows
+from ..audiox_core.sampling.windows import with_ends
 from .edit import Kept, edited
 from .names import LATENTS, LOOP, SECONDS, SOURCE
 from .schema import named, schema
@@ -134,8 +134,7 @@ class AudioXDecode(io.ComfyNode):
                 "0 to keep everything."
             )
         halo = DECODE_HALO if latent.get(LOOP) and whole else 0
-        turned = Windows(samples.shape[-1], samples.shape[-1] + 2 * halo, (-halo,)).cut(samples, 0) if halo else samples
-        waveform = decode(turned)[..., halo * TIMING.downsampling_ratio :]
+        waveform = decode(with_ends(samples, halo) if halo else samples)[..., halo * TIMING.downsampling_ratio :]
         waveform = fit(waveform, wanted)  # a length between two latents ends in a moment of silence
         waveform = torch.stack([at_level(item, rate, normalize) for item in waveform])
         waveform = waveform.clamp(-1.0, 1.0).contiguous()

@@ -74,7 +74,7 @@ class AudioXTimedText(io.ComfyNode):
         settings = Settings(at=tuple(parse_prompts(lines, "lines")), seconds=timing.check_length(seconds))
         settings.check_prompts("lines")
         latents = max(timing.latents, timing.to_latents(seconds))
-        shared = timing.nearest_latents(kept) if kept else timing.latents // 2
+        shared = timing.kept_latents(kept)
         windows = Windows(latents, timing.latents, timing.windows(latents, shared))
         prompts = [settings.prompt_at(timing.to_seconds(1) * moment) or "" for moment in windows.middles()]
         made = condition(encoders, prompts[0])

@@ -57,9 +57,8 @@ class Run:
         if kept is not None and plan is None and kept.edit.latents == windows.latents:
             shared = wish.kept or described.timing.latents // 2
             windows = kept.edit.windows(shared, together=together)  # around what is made anew
-        # A loop that is no longer than a window has no windows that could follow each other.
-        whole = windows.single or together or hosts_windows(self.model.model_options) is not None
-        if whole or (windows.loop and windows.latents <= windows.length):
+        joint = together or windows.only_together or hosts_windows(self.model.model_options) is not None
+        if windows.single or joint:
             tell = self._tell(1)
             model = self.model.clone()
             model.model_options[WINDOWS] = wish

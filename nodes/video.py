@@ -76,7 +76,7 @@ def see(
         raise InputError(f"the video lasts {shown:.0f} s from start on. Choose at most {LONGEST:g} seconds.")
     at_once = max(count / rate for rate, count in reads.rates)  # what the model sees in one look
     latents = timing.latents if shown <= at_once else max(timing.latents, timing.to_latents(shown))
-    shared = timing.nearest_latents(kept) if kept else timing.latents // 2
+    shared = timing.kept_latents(kept)
     starts = timing.windows(latents, shared)
     places = [start + timing.to_seconds(s) for s in starts]
 

@@ -60,7 +60,9 @@ def plan_in(conditions: Sequence[Any]) -> tuple[int, int] | None:
     """
     plans = {values[WINDOWS] for _, values in conditions if values.get(WINDOWS) is not None}
     if len(plans) > 1:
-        raise InputError("the conditions were encoded for different lengths. Encode them all with the same seconds.")
+        raise InputError(
+            "the conditions were encoded for different windows. Give their encoders the same seconds and kept."
+        )
     return next(iter(plans), None)
 
 

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..errors import AudioXError, InputError
 from .asked import prompts_of, settings_of
-from .job import Job, check_takes, is_video, real_paths
+from .job import Job, is_video, real_paths
 from .listing import OUTPUT, SOUNDTRACK, WRITTEN, Row, check_names, read_list
 from .making import described, loaded
 from .notes import FOLDER, Notes, mark_of, stamp
@@ -119,6 +119,8 @@ class Batch:
         for name, kind in WRITTEN.items():
             if kind is bool and not isinstance(own.get(name, False), bool):
                 raise InputError(f"{name}: expected true or false, got {str(own[name])[:60]!r}")
+        from ..models.settings import check_takes
+
         values = {**self.defaults, **own}
         check_takes(values["takes"])
         target = self._target(number, values, own.get(OUTPUT))

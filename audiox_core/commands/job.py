@@ -76,6 +76,7 @@ class Job:
         """Raises InputError or MediaError for files that cannot be written, or must not be."""
         from ..media.given import check_output, check_picture
         from ..media.reading import name_of
+        from ..models.settings import check_takes
 
         check_takes(self.takes)
         sound, drawn = self.names
@@ -142,7 +143,6 @@ class Job:
         A KeyboardInterrupt that leaves what was finished, where that is wanted, is raised again once it is written.
         """
         from ..media.reading import name_of
-        from ..models.settings import LARGEST_SEED
 
         told: dict[str, Any] = {"progress": progress}
         if self.preview is not None:
@@ -150,7 +150,7 @@ class Job:
         if self.keep_finished:
             told["keep_finished"] = True
         for number, (target, picture) in enumerate(self.files()):
-            seed = {"seed": (given.seed + number) % (LARGEST_SEED + 1)} if number else {}
+            seed = {"seed": given.take(number).seed} if number else {}
             sound = self.way(pipe, **self.settings | seed, **told)
             self._write(sound, target, picture)
             yield f"{name_of(target)}: {min(sound.seconds, reach):.2f} s of sound at {sound.sample_rate} Hz"
@@ -173,15 +173,6 @@ class Job:
     def _save_preview(self, sound: Sound) -> None:
         assert self.preview is not None
         sound.save(self.preview)
-
-
-def check_takes(takes: Any) -> None:
-    """Raises InputError unless so many can be made."""
-    from ..models.settings import whole
-    from ..pipeline import MOST_TAKES
-
-    if not 1 <= whole("takes", takes) <= MOST_TAKES:
-        raise InputError(f"takes: {takes} is out of range; choose 1 to {MOST_TAKES}")
 
 
 def real_paths(files: Iterable[Any]) -> set[str]:

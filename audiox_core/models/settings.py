@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from .timing import Timing
 
 LARGEST_SEED = 2**63 - 1
+MOST_TAKES = 64
 MEDIA_FILES = ("video", "image", "audio")
 GUIDED = {"text": "text_guidance", "video": "video_guidance", "image": "video_guidance", "audio": "audio_guidance"}
 FOLLOWED = ("text", *MEDIA_FILES, "at")  # any of them is enough to make a sound
@@ -206,23 +207,20 @@ class Settings:
 
     def scales(self, model: Model) -> dict[str, float]:
         """Guidance's scale for each modality that is given, in the order in which one adds to another."""
+        from . import parts
+
         found: dict[str, float] = {}
         whole_scale = model.recipe.guidance if self.guidance is None else self.guidance
         for name, own in GUIDED.items():
             if getattr(self, name) is not None or (name == "text" and self.at):
-                kind = READ_AS[name]
-                modality = next(
-                    part.name
-                    for part in model.conditioners
-                    if part.condition is not None and type(part.condition.reads).__name__ == kind
-                )
+                modality = model.reader(getattr(parts, READ_AS[name]))
                 scale = getattr(self, own)
                 found[modality] = whole_scale if scale is None else scale
         return found
 
-    def only(self, **settings: Any) -> Settings:
-        """These inputs alone, with nothing else of it."""
-        return Settings(**settings)
+    def take(self, number: int) -> Settings:
+        """The same for a take, counted from 0: each has the seed after the one before it."""
+        return self.changed(seed=(self.seed + number) % (LARGEST_SEED + 1))
 
     def changed(self, **settings: Any) -> Settings:
         """The same with some settings changed. They are not checked again."""
@@ -286,6 +284,13 @@ def whole(name: str, value: Any) -> int:
     if isinstance(value, bool) or not isinstance(value, Integral):
         raise InputError(f"{name}: expected a whole number, got {shown(value)}")
     return int(value)
+
+
+def check_takes(takes: Any) -> int:
+    """How many takes to make. Raises InputError unless so many can be made."""
+    if not 1 <= whole("takes", takes) <= MOST_TAKES:
+        raise InputError(f"takes: {takes} is out of range; choose 1 to {MOST_TAKES}")
+    return int(takes)
 
 
 def check_text(name: str, prompt: Any) -> None:

@@ -70,6 +70,10 @@ class Timing:
         """The number of latents nearest to a duration."""
         return round(seconds * self.sample_rate / self.downsampling_ratio)
 
+    def kept_latents(self, seconds: float) -> int:
+        """The latents that neighbouring windows share; 0 seconds: half a window."""
+        return self.nearest_latents(seconds) if seconds else self.latents // 2
+
     def windows(self, latents: int, kept: int | None = None, *, loop: bool = False) -> tuple[int, ...]:
         """Where the windows of a sound of so many latents start: all of the model's length, evenly spaced.
 

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from ..errors import InputError
-from ..media.splicing import Piece
+from ..media.splicing import Piece, splice
 from ..models.timing import Timing
 from .windows import Windows, around
 
@@ -123,3 +123,10 @@ class Edit:
         waveform = torch.nn.functional.pad(decode(latents[..., low:high])[0], (1, 1))
         start = first - low * ratio  # the sample before the first, behind the one of padding
         return Piece(first, end, waveform[:, start : start + end - first + 2])
+
+    def sound(
+        self, source: Tensor, latents: Tensor, decode: Callable[[Tensor], Tensor], *, halo: int, feather: int
+    ) -> Tensor:
+        """The edited sound (2, samples): the source's own samples but in what was made anew. See piece and splice."""
+        pieces = [self.piece(span, decode, latents, halo) for span in self.spans]
+        return splice(self.placed(source), pieces, inside=self.inside, feather=feather)

@@ -18,11 +18,7 @@ def guide(positive: Tensor, negative: Tensor, scale: float, rescale: float = 0.0
     rescale in 0..1 draws the standard deviation over the channels, at each time step, back to the
     positive answer's: 0 leaves the guided answer, 1 takes over the deviation entirely.
     """
-    guided = negative + scale * (positive - negative)
-    if rescale == 0.0:
-        return guided
-    factor = positive.std(dim=1, keepdim=True) / guided.std(dim=1, keepdim=True)
-    return rescale * (factor * guided) + (1.0 - rescale) * guided
+    return guide_in_steps([positive, negative], [scale], rescale)
 
 
 def guide_in_steps(answers: Sequence[Tensor], scales: Sequence[float], rescale: float = 0.0) -> Tensor:
@@ -86,8 +82,6 @@ class GuidedVelocity:
             return self.network(x, t, context)
         count = 2 + len(self.parts)
         answers = self.network(torch.cat([x] * count), torch.cat([t] * count), context).chunk(count)
-        if count == 2:
-            return guide(answers[0], answers[1], self.scale, self.rescale)
         return guide_in_steps(answers, self.scales, self.rescale)
 
 

@@ -57,34 +57,25 @@ def _gaussian(x: Tensor, sigmas: Tensor, generator: torch.Generator) -> NoiseSam
     return GaussianNoise(x, generator)
 
 
-# What the samplers that need noise draw from the generator: one integer, or a tensor a step.
-_NOISE: Mapping[str, Callable[[Tensor, Tensor, torch.Generator], NoiseSampler]] = {
-    "dpmpp-3m-sde": _brownian,
-    "dpmpp-2m-sde": _brownian,
-    "k-dpmpp-2s-ancestral": _gaussian,
-    "dmd": _gaussian,
+# What the samplers that need noise make of a generator (drawing one integer, or a tensor a step), and of a seed where
+# none goes on drawing.
+_NOISE: Mapping[str, tuple[Callable[[Tensor, Tensor, torch.Generator], NoiseSampler], Callable[..., NoiseSampler]]] = {
+    "dpmpp-3m-sde": (_brownian, brownian_from_seed),
+    "dpmpp-2m-sde": (_brownian, brownian_from_seed),
+    "k-dpmpp-2s-ancestral": (_gaussian, gaussian_from_seed),
+    "dmd": (_gaussian, gaussian_from_seed),
 }
-
-
-# What the samplers that need noise make of a seed, where no generator goes on drawing.
-_SEEDED: Mapping[str, Callable[..., NoiseSampler]] = MappingProxyType(
-    {
-        "dpmpp-3m-sde": brownian_from_seed,
-        "dpmpp-2m-sde": brownian_from_seed,
-        "k-dpmpp-2s-ancestral": gaussian_from_seed,
-        "dmd": gaussian_from_seed,
-    }
-)
 
 
 def sampler_of_takes(name: str, seeds: Sequence[int]) -> Sampler:
     """The sampler for a batch whose items have seeds of their own: each sees the noise that it would see alone."""
-    if name not in _SEEDED or len(seeds) == 1:
+    if name not in _NOISE or len(seeds) == 1:
         return SAMPLERS[name]
 
     def run(model: Model, x: Tensor, sigmas: Tensor, *given: Any, **options: Any) -> Tensor:
         levels = [float(sigma) for sigma in sigmas]
-        each = [_SEEDED[name](x[i : i + 1], levels, {"seed": seed}, name) for i, seed in enumerate(seeds)]
+        seeded = _NOISE[name][1]
+        each = [seeded(x[i : i + 1], levels, {"seed": seed}, name) for i, seed in enumerate(seeds)]
 
         def noise(sigma: float, sigma_next: float) -> Tensor:
             return torch.cat([own(sigma, sigma_next) for own in each])
@@ -140,7 +131,7 @@ def sample(
 
     options: dict[str, Any] = {}
     if name in _NOISE:
-        options["noise_sampler"] = _NOISE[name](x, sigmas, _required(generator, name))
+        options["noise_sampler"] = _NOISE[name][0](x, sigmas, _required(generator, name))
     if name in ENDS_AT_SIGMA_MIN:
         options["sigma_min"] = sigma_min
     model: Model = chosen.denoiser(velocity)

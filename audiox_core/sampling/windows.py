@@ -30,6 +30,11 @@ class Windows:
     loop: bool = False
 
     @property
+    def only_together(self) -> bool:
+        """Whether it is a loop no longer than a window, which has no windows that could follow each other."""
+        return self.loop and self.latents <= self.length
+
+    @property
     def single(self) -> bool:
         """Whether the only window is the whole sound, so that there is nothing to be put together."""
         return self.starts == (0,) and self.length == self.latents and not self.loop
@@ -84,6 +89,12 @@ class Windows:
             self.put(left, best, 0.0)
             rest = [i for i in rest if i != best and bool((self.cut(left, i) > 0).any())]
         return order
+
+
+def with_ends(latents: Tensor, halo: int) -> Tensor:
+    """A loop's latents (..., L) with so many more at both ends, as it goes on there: (..., L + 2 halo)."""
+    length = latents.shape[-1]
+    return Windows(length, length + 2 * halo, (-halo,)).cut(latents, 0)
 
 
 def around(spans: Sequence[tuple[int, int]], latents: int, length: int, kept: int) -> tuple[int, ...]:
