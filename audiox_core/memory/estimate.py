@@ -73,16 +73,23 @@ def network_work(
     tile: int | None = None,
 ) -> int:
     """Peak of one guided step of a cross-attention transformer: two rows a batch item, a positive and a negative
-    condition with their joined copy. The first five are its sizes.
+    condition with their joined copy, its keys held for every head. The first five are its sizes.
     """
     h, length, rows = format.compute_dtype.itemsize, latents + 1, 2 * batch
     numbers = rows * length * width
     feed_forward = numbers * (8 + 17 * h)  # two float32 streams; in, both halves, gate, product
     scores = rows * heads * length * max(length, tokens) * 8  # only where no fused kernel applies
     attention = numbers * (20 + 8 * h) + scores
-    keys_values = (2 + rows) * depth * tokens * 2 * context * h
+    keys_values = (2 + rows) * depth * tokens * 2 * context * h + keys_held(
+        width, context, depth, tokens, format, batch
+    )
     cast = 8 * width**2 * h if format.casts else 0  # the largest matrix, while it is used
     return max(feed_forward, attention) + keys_values + cast
+
+
+def keys_held(width: int, context: int, depth: int, tokens: int, format: Format, batch: int) -> int:
+    """What a cross-attention transformer holds from step to step beyond its keys and values of each group of heads."""
+    return (2 + 2 * batch) * depth * tokens * 2 * (width - context) * format.compute_dtype.itemsize
 
 
 def modulation_held(width: int, depth: int, positions: int, format: Format, batch: int) -> int:
@@ -103,7 +110,7 @@ def modulated_work(
     """Peak of one guided step of a modulated transformer, with the modulation of all its layers held."""
     h, positions, rows = format.compute_dtype.itemsize, latents + 1, 2 * batch
     numbers = rows * positions
-    modulation = numbers * 6 * width * 4  # of the layer at work, in float32
+    modulation = numbers * 6 * width * h  # of the layer at work, joined
     attention = numbers * width * (20 + 8 * h) + rows * heads * positions**2 * 8  # scores where no fused kernel applies
     feed_forward = numbers * (width * 12 + inner * 3 * h)
     cast = 3 * width * inner * h if format.casts else 0  # the largest matrix, while it is used

@@ -174,7 +174,11 @@ def _arrange(task: _Task, offload: str) -> tuple[dict[str, Place], int]:
 
 def _on_cpu(task: _Task) -> dict[str, Place]:
     room = task.budget - CPU_EXTRA - sum(task.weights(name).total for name in task.names)
-    return {name: task.tiled(name, "cpu", room) for name in task.names}
+    places = {name: task.tiled(name, "cpu", room) for name in task.names}
+    backbone = task.model.backbone
+    if backbone.held is not None and places[backbone.name].activations > room:
+        places[backbone.name] = task.place(backbone.name, "cpu", holds=False)
+    return places
 
 
 def make_plan(

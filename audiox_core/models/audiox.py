@@ -8,7 +8,7 @@ from typing import Any, cast
 from torch import nn
 
 from ..errors import ConfigError
-from ..memory.estimate import network_work
+from ..memory.estimate import keys_held, network_work
 from ..memory.formats import network_format
 from ..networks.dit import DiffusionTransformer, DiTConfig
 from .config import Backbone, Given
@@ -66,24 +66,21 @@ def dit_slots(module: nn.Module, unread: int) -> list[Slot]:
     ]
 
 
-def dit_work(config: DiTConfig, tokens: int) -> Any:
-    """The work of a DiT over so many condition tokens, for Part.work."""
-    return partial(network_work, config.embed_dim, config.num_heads, config.context_dim, config.depth, tokens)
-
-
 def read_dit(diffusion: Section, conditioners: tuple[Part, ...], given: Given) -> Backbone:
     """Backbone type "dit", the base model's: it takes the tokens in the config's order."""
     objective = diffusion.choice("diffusion_objective", ("v", "rectified_flow"), "v")
     with diffusion.section("config") as s:
         config, unread = read_dit_sizes(s, tuple(part.name for part in conditioners), given)
     tokens = sum(part.condition.tokens for part in conditioners if part.condition)
+    keys = (config.embed_dim, config.context_dim, config.depth, tokens)
     part = Part(
         name="dit",
         label="transformer",
         build=lambda **options: DiffusionTransformer(config, **options),
         layout=lambda module: dit_slots(module, unread),
         format=network_format,
-        work=dit_work(config, tokens),
+        work=partial(network_work, config.embed_dim, config.num_heads, *keys[1:]),
+        held=partial(keys_held, *keys) if config.context_dim < config.embed_dim else None,
     )
     return Backbone(part, RECIPES[objective])
 

@@ -50,7 +50,7 @@ class DiTConfig:
 
 @dataclass(frozen=True)
 class Context:
-    """Keys and values of every layer's cross-attention, each (B, Hkv, M, d): computed once per condition.
+    """Keys and values of every layer's cross-attention, each (B, H or Hkv, M, d): computed once per condition.
 
     They serve the first rows. The `null` rows after them get no cross-attention, which is exactly what the null
     condition gives: zero tokens meet no bias on the way to to_out.
@@ -120,10 +120,14 @@ class Block(nn.Module):
     def forward(self, x: Tensor, rotary: Rotary, context: tuple[Tensor, Tensor] | None, attention: Attention) -> Tensor:
         x = x + self.self_attn(self.pre_norm(x).to(self.compute), rotary, attention)
         if context is not None:
-            rows = context[0].shape[0]
-            seeing = x if rows == x.shape[0] else x[:rows]
-            seeing = seeing + self.cross_attn(self.cross_attend_norm(seeing).to(self.compute), *context, attention)
-            x = seeing if rows == x.shape[0] else torch.cat([seeing, x[rows:]])
+            seeing = x[: context[0].shape[0]]  # the null rows come last
+            heard = self.cross_attn(self.cross_attend_norm(seeing).to(self.compute), *context, attention)
+            if len(seeing) == len(x):
+                x = x + heard
+            elif x.requires_grad:
+                x = torch.cat([seeing + heard, x[len(seeing) :]])
+            else:  # x is this block's own
+                seeing += heard
         return x + self.ff(self.ff_norm(x).to(self.compute))
 
 
@@ -173,6 +177,7 @@ class DiffusionTransformer(nn.Module):
         kw: dict[str, Any] = {"dtype": dtype, "device": device}
         small: dict[str, Any] = {"dtype": torch.float32, "device": device}
         self.config, self.attention = config, attention
+        self.hold = True  # keys and values for every head, not only for its group; whoever plans may say otherwise
         self.dtype = dtype or torch.get_default_dtype()
         self.compute_dtype = compute_dtype or self.dtype
         width, channels, tokens = config.embed_dim, config.io_channels, config.cond_token_dim
@@ -208,7 +213,8 @@ class DiffusionTransformer(nn.Module):
     def prepare_context(self, tokens: Tensor) -> Context:
         """prepare() from tokens (B, M, D) that are joined already."""
         context = self.to_cond_embed(tokens.float()).to(self.compute_dtype)
-        return Context(tuple(block.cross_attn.keys_values(context) for block in self.blocks))  # type: ignore[operator, union-attr]
+        blocks: Any = self.blocks
+        return Context(tuple(block.cross_attn.keys_values(context, repeated=self.hold) for block in blocks))
 
     def forward(
         self, x: Tensor, t: Tensor, context: Context | None = None, attention: Attention | None = None

@@ -12,8 +12,8 @@ from torch import Tensor, nn
 
 # (q (B, H, L, d), k (B, Hkv, M, d), v (B, Hkv, M, d)) -> (B, H, L, d); Hkv divides H. A host may put its own.
 Attention = Callable[[Tensor, Tensor, Tensor], Tensor]
-# cos and sin, (L, rotated dims / 2), float32
-Rotary = tuple[Tensor, Tensor]
+# (L, rotated dims / 2, 2, 2) float32: for each position and frequency, the matrix that turns a pair of numbers
+Rotary = Tensor
 
 ROTARY_BASE = 10000.0
 
@@ -35,19 +35,21 @@ def torch_attention(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
 
 
 def rotary_table(length: int, dims: int, device: torch.device) -> Rotary:
-    """Angles of rotary position embedding (arXiv:2104.09864) for positions 0..length-1, always float32."""
+    """Rotations of rotary position embedding (arXiv:2104.09864) for positions 0..length-1, always float32."""
     inv_freq = ROTARY_BASE ** -(torch.arange(0, dims, 2, device=device, dtype=torch.float32) / dims)
     angles = torch.outer(torch.arange(length, device=device, dtype=torch.float32), inv_freq)  # (L, dims / 2)
-    return angles.cos(), angles.sin()
+    cos, sin = angles.cos(), angles.sin()
+    return torch.stack([cos, -sin, sin, cos], dim=-1).unflatten(-1, (2, 2))
 
 
-def rotate(x: Tensor, rotary: Rotary) -> Tensor:
-    """Rotates the first dims of (..., L, d), first half against second half; the others pass unchanged."""
-    half = rotary[0].shape[-1]
-    pair = x[..., : 2 * half].unflatten(-1, (2, half))  # (..., L, 2, half)
-    # Times float32 tables: half precision is multiplied in float32, without casting it before.
-    (a_cos, b_cos), (a_sin, b_sin) = ((pair * table[:, None]).unbind(-2) for table in rotary)
-    return torch.cat([(a_cos - b_sin).to(x.dtype), (b_cos + a_sin).to(x.dtype), x[..., 2 * half :]], dim=-1)
+def turn(pairs: Tensor, rotary: Rotary) -> None:
+    """Turns pairs of numbers (..., L, dims / 2, 2) by their position, in place; in float32 whatever their own type."""
+    # All four products in one multiplication; their sums are rounded as they are written.
+    first, second = (pairs[..., None, :] * rotary).unbind(-1)  # (..., L, dims / 2, 2) each
+    if pairs.requires_grad or torch.compiler.is_compiling():  # which know no out=
+        pairs.copy_(first + second)
+    else:
+        torch.add(first, second, out=pairs)
 
 
 class SelfAttention(nn.Module):
@@ -62,8 +64,11 @@ class SelfAttention(nn.Module):
     def forward(self, x: Tensor, rotary: Rotary, attention: Attention) -> Tensor:
         b, n, width = x.shape
         qkv = self.to_qkv(x).view(b, n, 3, self.heads, -1).permute(2, 0, 3, 1, 4)  # (3, B, H, L, d)
-        q, k = rotate(qkv[:2], rotary)
-        out = attention(q, k, qkv[2])
+        # Only the first dims of a head are rotated, the first half of these against the second, where they lie.
+        half = rotary.shape[-3]
+        pairs = qkv[:2, ..., : 2 * half].unflatten(-1, (2, half)).transpose(-1, -2)  # (2, B, H, L, half, 2)
+        turn(pairs, rotary)
+        out = attention(*qkv.unbind(0))
         return self.to_out(out.transpose(1, 2).reshape(b, n, width))
 
 
@@ -90,10 +95,11 @@ class CrossAttention(nn.Module):
         self.to_kv = operations.Linear(context_width, 2 * context_width, bias=False, **said)
         self.to_out = operations.Linear(width, width, bias=False, **said)
 
-    def keys_values(self, context: Tensor) -> tuple[Tensor, Tensor]:
-        """(B, M, context width) -> keys and values, each (B, Hkv, M, d)."""
+    def keys_values(self, context: Tensor, *, repeated: bool) -> tuple[Tensor, Tensor]:
+        """(B, M, context width) -> keys and values, each (B, Hkv, M, d); repeated (B, H, M, d), so that no step does."""
         k, v = self.to_kv(context).unflatten(-1, (2, -1, self.head_dim)).permute(2, 0, 3, 1, 4)
-        return k, v
+        groups = self.heads // k.shape[1] if repeated else 1
+        return (k, v) if groups == 1 else (k.repeat_interleave(groups, dim=1), v.repeat_interleave(groups, dim=1))
 
     def forward(self, x: Tensor, k: Tensor, v: Tensor, attention: Attention) -> Tensor:
         q = self.to_q(x).unflatten(-1, (self.heads, self.head_dim)).transpose(1, 2)  # (B, H, L, d)

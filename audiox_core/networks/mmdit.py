@@ -15,7 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ..errors import InputError
-from .layers import Attention, FourierFeatures, Rotary, rotary_table, torch_attention
+from .layers import Attention, FourierFeatures, Rotary, rotary_table, torch_attention, turn
 from .ops import operations as default_operations
 from .rows import rows_of
 
@@ -97,21 +97,16 @@ def _join(pieces: Sequence[Tensor], counts: Sequence[int]) -> Tensor:
     return parts[0] if len(parts) == 1 else torch.cat(parts)
 
 
-def rotate_pairs(x: Tensor, rotary: Rotary) -> Tensor:
-    """Rotates neighbouring pairs (0, 1), (2, 3), ... of (..., L, d); both tables (L, d / 2) float32, as x."""
-    cos, sin = rotary
-    a, b = x.unflatten(-1, (-1, 2)).unbind(-1)
-    return torch.stack([a * cos - b * sin, b * cos + a * sin], dim=-1).flatten(-2)
-
-
 def _rms_norm(x: Tensor) -> Tensor:
     """Root mean square norm over the last axis, without weights, in float32: half precision can't square 256."""
-    return F.rms_norm(x.float(), (x.shape[-1],), eps=RMS_NORM_EPS)
+    x = x.to(torch.float32, memory_format=torch.contiguous_format)  # which the norm would see to in a copy more
+    return F.rms_norm(x, (x.shape[-1],), eps=RMS_NORM_EPS)
 
 
 def _modulate(x: Tensor, shift: Tensor, scale: Tensor) -> Tensor:
-    """Layer norm without weights, then the position's scale and shift; (B, L, D) float32."""
-    return F.layer_norm(x, (x.shape[-1],), eps=LAYER_NORM_EPS) * (1 + scale) + shift
+    """Layer norm without weights, then (1 + scale) of it and the shift of each position; (B, L, D) float32."""
+    normal = F.layer_norm(x, (x.shape[-1],), eps=LAYER_NORM_EPS)
+    return torch.addcmul(normal + shift, normal, scale)
 
 
 class SelfAttention(nn.Module):
@@ -125,8 +120,9 @@ class SelfAttention(nn.Module):
     def forward(self, x: Tensor, rotary: Rotary, attention: Attention) -> Tensor:
         # The released rows run (head, channel, q k v): the three lie next to each other.
         qkv = self.qkv(x).unflatten(-1, (-1, self.head_dim, 3)).permute(4, 0, 2, 1, 3)  # (3, B, H, L, d)
-        q, k = rotate_pairs(_rms_norm(qkv[:2]), rotary).to(x.dtype)
-        out = attention(q, k, qkv[2].contiguous())
+        normal = _rms_norm(qkv[:2])
+        turn(normal.unflatten(-1, (-1, 2)), rotary)  # neighbours are a pair
+        out = attention(*normal.to(x.dtype), qkv[2].contiguous())
         return out.transpose(2, 3).flatten(1, 2)  # (B, D, L)
 
 
@@ -183,14 +179,14 @@ class Block(nn.Module):
         rotary: Rotary,
         attention: Attention,
     ) -> Tensor:
-        """x (B, P, D) and time_token (B, 1, D) in float32; condition and counts as in Context -> (B, P, D)."""
+        """x (B, P, D) float32, time_token (B, 1, D) in the type of the matrices; condition and counts as in Context."""
         pieces = condition if held else [self.adaLN_modulation(piece) for piece in condition]
-        shift, scale, gate, shift2, scale2, gate2 = _join(pieces, counts).to(x.dtype).chunk(6, dim=-1)
+        shift, scale, gate, shift2, scale2, gate2 = _join(pieces, counts).chunk(6, dim=-1)  # (B, P, D) each
         h = self.attn(_modulate(x, shift, scale).to(self.compute), rotary, attention)
-        x = x + self.linear1(h).transpose(1, 2) * gate
-        x = x + self.cross_attn(time_token.to(self.compute))
+        x = torch.addcmul(x, self.linear1(h).transpose(1, 2), gate)
+        x = x + self.cross_attn(time_token)
         h = _modulate(x, shift2, scale2).to(self.compute).transpose(1, 2)
-        return x + self.ffn(h).transpose(1, 2) * gate2
+        return torch.addcmul(x, self.ffn(h).transpose(1, 2), gate2)
 
 
 class Transformer(nn.Module):
@@ -200,7 +196,7 @@ class Transformer(nn.Module):
         super().__init__()
         small = {**kw, "dtype": torch.float32}
         width = config.embed_dim
-        self.head_dim = config.head_dim
+        self.head_dim, self.compute = config.head_dim, compute
         self.project_in = operations.Linear(config.io_channels, width, bias=False, **small)
         self.proj_mm_tokens = operations.Linear(config.cond_token_dim, width, **small)
         self.proj_mm_seq_len = operations.Linear(config.tokens, 1 + config.latents, **small)
@@ -215,6 +211,7 @@ class Transformer(nn.Module):
         """x (B, L, C), time_token (B, 1, D) -> (B, L, C)."""
         x = torch.cat([time_token, self.project_in(x)], dim=1)  # (B, P, D)
         rotary = rotary_table(x.shape[1], self.head_dim, x.device)
+        time_token = time_token.to(self.compute)
         for i, block in enumerate(self.layers):
             x = block(x, time_token, context.layer(i), context.counts, context.held, rotary, attention)
         return self.project_out(x)[:, 1:]

@@ -54,7 +54,7 @@ def heads(x: Tensor, n: int) -> Tensor:
 
 def turn(x: Tensor) -> Tensor:
     """Rotary positions, angles made anew for each call."""
-    cos, sin = rotary_table(x.shape[-2], 32, x.device)
+    cos, sin = rotary_table(x.shape[-2], 32, x.device)[..., 0].unbind(-1)
     a, b, rest = x[..., :16], x[..., 16:32], x[..., 32:]
     return torch.cat([a * cos - b * sin, b * cos + a * sin, rest], dim=-1)
 

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from audiox_core.errors import InputError
 from audiox_core.networks.dit import Context
-from audiox_core.networks.layers import rotary_table, rotate, torch_attention
+from audiox_core.networks.layers import SelfAttention, rotary_table, torch_attention, turn
 from tests.core.dits import SMALL, by_modality, close, inputs, random_network
 
 
@@ -149,15 +149,54 @@ def test_grouped_heads_repeat_each_key_head_in_place() -> None:
     assert not close(torch_attention(q, k, v), torch_attention(q, *tiled), 1e-2)
 
 
-def test_rotation_keeps_lengths_and_depends_on_distance_only() -> None:
+def test_turning_keeps_lengths_and_depends_on_distance_only() -> None:
     table = rotary_table(20, 8, torch.device("cpu"))
-    generator = torch.Generator().manual_seed(3)
-    q, k = torch.randn(2, 1, 12, generator=generator)
-    turned_q, turned_k = (rotate(x.expand(20, 12), table) for x in (q, k))
+    q, k = torch.randn(2, 1, 8, generator=torch.Generator().manual_seed(3))
+    turned_q, turned_k = (x.expand(20, 8).clone() for x in (q, k))
+    for x in (turned_q, turned_k):
+        turn(x.unflatten(-1, (-1, 2)), table)
     assert torch.allclose(turned_q.norm(dim=-1), q.norm().expand(20), atol=1e-5)
     products = turned_q @ turned_k.T
     assert torch.allclose(products.diagonal(3), products.diagonal(3)[0].expand(17), atol=1e-4)
-    assert torch.equal(turned_q[:, 8:], q.expand(20, 12)[:, 8:])
+
+
+def test_only_the_first_dims_of_a_head_are_turned_halves_against_each_other() -> None:
+    """To the letter of the published arithmetic, seen in what attention is given."""
+    layer = SelfAttention(24, 2, torch.nn, dtype=torch.float32)  # heads of 12, of which 8 are turned
+    x = torch.randn(1, 5, 24, generator=torch.Generator().manual_seed(4))
+    seen: list[Tensor] = []
+    with torch.no_grad():
+        layer(x, rotary_table(5, 8, x.device), lambda q, k, v: seen.extend((q, k, v)) or v)
+        plain = layer.to_qkv(x).view(1, 5, 3, 2, 12).permute(2, 0, 3, 1, 4)
+    angles = torch.outer(torch.arange(5.0), 10000.0 ** -(torch.arange(0, 8, 2) / 8))
+    for got, given in zip(seen[:2], plain[:2], strict=True):
+        a, b, rest = given[..., :4], given[..., 4:8], given[..., 8:]
+        turned = [a * angles.cos() - b * angles.sin(), b * angles.cos() + a * angles.sin()]
+        assert torch.allclose(got, torch.cat([*turned, rest], dim=-1), atol=1e-6)
+    assert torch.equal(seen[2], plain[2])
+
+
+def test_keys_may_be_repeated_once_or_in_each_step() -> None:
+    network = random_network()
+    assert network.config.context_dim < network.config.embed_dim
+    x, t, tokens = inputs()
+    repeated = network.prepare_context(tokens)
+    network.hold = False
+    grouped = network.prepare_context(tokens)
+    heads, groups = network.config.num_heads, network.config.context_dim // network.config.head_dim
+    assert [context.layers[0][0].shape[1] for context in (repeated, grouped)] == [heads, groups]
+    assert torch.equal(network(x, t, repeated), network(x, t, grouped))
+
+
+def test_gradients_reach_every_weight_also_beside_null_rows() -> None:
+    """Adapters are trained through the network; what is faster in place must not be where gradients pass."""
+    network = random_network().requires_grad_()
+    x, t, tokens = inputs()
+    for null in (False, True):
+        one = network.prepare_context(tokens[:1])
+        network.zero_grad()
+        network(x, t, one.cat(network.prepare(None)) if null else one.expand(2)).square().sum().backward()
+        assert all(p.grad is not None and p.grad.abs().sum() > 0 for p in network.parameters())
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float16, torch.bfloat16])

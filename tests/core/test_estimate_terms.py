@@ -8,6 +8,7 @@ import pytest
 
 from audiox_core.memory.estimate import (
     fused_work,
+    keys_held,
     modulated_work,
     motion_work,
     network_work,
@@ -24,21 +25,22 @@ HALF, FULL, CAST = Format("fp16", "fp16"), Format(), Format("fp8", "fp16")
     ("tokens", "format", "batch", "terms"),
     [
         # The feed-forward's tensors, then keys and values of both conditions and of their joined copy.
-        (10, HALF, 1, [16 * 64 * (8 + 17 * 2), 4 * 3 * 10 * 2 * 32 * 2]),
-        (10, HALF, 2, [32 * 64 * (8 + 17 * 2), 6 * 3 * 10 * 2 * 32 * 2]),
+        (10, HALF, 1, [16 * 64 * (8 + 17 * 2), 4 * 3 * 10 * 2 * 64 * 2]),
+        (10, HALF, 2, [32 * 64 * (8 + 17 * 2), 6 * 3 * 10 * 2 * 64 * 2]),
         # With many tokens the scores of the cross-attention outweigh it.
-        (1000, HALF, 1, [16 * 64 * (20 + 8 * 2), 2 * 2 * 8 * 1000 * 8, 4 * 3 * 1000 * 2 * 32 * 2]),
+        (1000, HALF, 1, [16 * 64 * (20 + 8 * 2), 2 * 2 * 8 * 1000 * 8, 4 * 3 * 1000 * 2 * 64 * 2]),
         # The largest matrix, while it is used.
-        (10, CAST, 1, [16 * 64 * (8 + 17 * 2), 4 * 3 * 10 * 2 * 32 * 2, 8 * 64 * 64 * 2]),
+        (10, CAST, 1, [16 * 64 * (8 + 17 * 2), 4 * 3 * 10 * 2 * 64 * 2, 8 * 64 * 64 * 2]),
     ],
 )
 def test_a_step_of_the_cross_attention_transformer(tokens: int, format: Format, batch: int, terms: list[int]) -> None:
     assert network_work(64, 2, 32, 3, tokens, format, 7, batch) == sum(terms)
+    assert keys_held(64, 32, 3, tokens, format, batch) == (2 + 2 * batch) * 3 * tokens * 2 * 32 * 2
 
 
 @pytest.mark.parametrize(
     ("inner", "latents", "format", "batch", "total"),
-    [(200, 7, HALF, 1, 100_352), (20, 70, HALF, 1, 1_033_760), (200, 7, CAST, 2, 277_504)],
+    [(200, 7, HALF, 1, 88_064), (20, 70, HALF, 1, 924_704), (200, 7, CAST, 2, 252_928)],
 )
 def test_a_step_of_the_modulated_transformer(inner: int, latents: int, format: Format, batch: int, total: int) -> None:
     assert modulated_work(64, 2, inner, 3, format, latents, batch) == total

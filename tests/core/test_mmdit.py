@@ -10,8 +10,8 @@ from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
 from audiox_core.errors import InputError
-from audiox_core.networks.layers import rotary_table
-from audiox_core.networks.mmdit import SLICED, MMDiTConfig, ModulatedTransformer, dead_shapes, rotate_pairs
+from audiox_core.networks.layers import rotary_table, turn
+from audiox_core.networks.mmdit import SLICED, MMDiTConfig, ModulatedTransformer, dead_shapes
 from audiox_core.sampling.guidance import guide
 from tests.core.family import BOUND, MMDITS, error, fill, golden_set, randomise, shapes_of
 
@@ -211,7 +211,8 @@ def test_an_attention_for_one_call() -> None:
 
 def test_pairs_are_turned_by_their_position() -> None:
     x = torch.randn(1, 5, 8, generator=torch.Generator().manual_seed(3))
-    turned = rotate_pairs(x, rotary_table(5, 8, x.device))
+    turned = x.clone()
+    turn(turned.unflatten(-1, (4, 2)), rotary_table(5, 8, x.device))
     as_complex = torch.view_as_complex(x.unflatten(-1, (4, 2)))
     angles = torch.outer(torch.arange(5.0), 10000.0 ** -(torch.arange(4.0) / 4))
     expected = torch.view_as_real(as_complex * torch.polar(torch.ones_like(angles), angles)).flatten(-2)

@@ -64,7 +64,8 @@ def test_what_is_held_is_24_modulations_of_every_position(format: Format) -> Non
         return sum(t.nbytes for piece in context.pieces for t in piece)
 
     assert 2 * (kept(True) - kept(False)) == pytest.approx(part.held(format, 1), rel=0.01)
-    assert MAF.backbone.held is None
+    assert MAF.backbone.held is not None  # the keys of 12 heads, each once more for a second
+    assert MAF.backbone.held(format, 1) == 4 * 24 * 1979 * 2 * 768 * format.bytes
 
 
 @pytest.mark.parametrize("format", FORMATS, ids=str)
@@ -117,7 +118,9 @@ def test_what_is_never_kept_in_8_bits(storage: str) -> None:
 @pytest.mark.parametrize("name", ["maf", "turbo"])
 def test_every_card_gets_a_plan_within_its_budget(name: str, precision: str, gigabytes: int) -> None:
     plan = make_plan(gpu(gigabytes), {"maf": MAF, "turbo": TURBO}[name], precision=precision)
-    assert not plan.problems and plan.peak <= plan.budget and plan.places["dit"].holds
+    assert not plan.problems and plan.peak <= plan.budget
+    # MAF's keys, of two thousand tokens for every head, are too much for the smallest card.
+    assert plan.places["dit"].holds is (gigabytes > 2 or name == "turbo")
 
 
 def test_a_cap_of_4_gb_works() -> None:

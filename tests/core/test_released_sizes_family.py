@@ -100,7 +100,8 @@ def test_heads_of_the_network_behind_the_gate() -> None:
     net, spy = built("audiox_maf", "dit")
     dit = net.backbone
     dit(blank(1, 64, 236), blank(1), dit.prepare_context(blank(1, 1979, 768)))
-    assert spy.seen == [(24, 24, 64), (24, 12, 64)] * 24
+    assert spy.seen == [(24, 24, 64)] * (2 * 24)
+    assert {block.cross_attn.to_kv.out_features for block in dit.blocks} == {2 * 12 * 64}  # each key head serves two
     assert dit.transformer.rotary_dims == 32 and set(norms_of(dit)) == {1e-5}
 
 
@@ -136,7 +137,7 @@ def test_norms_of_the_modulated_transformer() -> None:
 
 def test_rotation_starts_from_the_published_base() -> None:
     """Angles of position 1 fall from 1 to 10000^-(1 - 2 / d)."""
-    cos, _ = layers.rotary_table(2, 32, torch.device("cpu"))
+    cos = layers.rotary_table(2, 32, torch.device("cpu"))[..., 0, 0]
     expected = torch.tensor([10000.0 ** (-i / 32) for i in range(0, 32, 2)]).cos()
     torch.testing.assert_close(cos[1], expected)
 

@@ -232,6 +232,12 @@ def check_a_plan_without_room_for_what_is_held_is_followed() -> None:
     assert held == [False, False]
 
 
-def check_the_base_model_holds_nothing() -> None:
+def check_keys_of_the_base_model_are_repeated_where_memory_allows() -> None:
+    model, positive = member("demo").model, text("demo")
+    network, run = model.model.diffusion_model, {"steps": 2, "negative": text("demo", "hail")}
+    with free(lambda device: 10**12):
+        roomy = sample(model, positive, **run)
+    assert network.hold
     with free(lambda device: 0):
-        sample(member("demo").model, text("demo"), steps=1)
+        near(sample(model, positive, **run), roomy, EXACT)
+    assert not network.hold
