@@ -66,6 +66,14 @@ def test_what_runs_in_every_step_reshapes_by_torch_itself() -> None:
     assert [name for name in steps if "einops" in (ROOT / "audiox_core" / name).read_text(encoding="utf-8")] == []
 
 
+def test_the_registry_takes_the_name(pyproject: dict[str, Any]) -> None:
+    """It wants no "ComfyUI" in it; `audiox` is another pack's there, and another package's for pip."""
+    name = pyproject["project"]["name"]
+    assert re.fullmatch(r"[a-z][a-z0-9._-]*", name)
+    assert "comfyui" not in name
+    assert name != "audiox"
+
+
 def test_registry_metadata(pyproject: dict[str, Any]) -> None:
     assert re.fullmatch(r"\d+\.\d+\.\d+", pyproject["project"]["version"])
     assert (ROOT / pyproject["project"]["license"]["file"]).is_file()

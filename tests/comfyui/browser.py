@@ -38,6 +38,7 @@ PAGE_SETTINGS = {
     "Comfy.InstalledVersion": "1.0.0",
     "Comfy.Workflow.ShowMissingModelsWarning": False,
     "Comfy.Workflow.WarnBlueprintOverwrite": False,
+    "Comfy.OnboardingCoachmarks.Seen": ["appMode", "firstRun"],
 }
 READY = "() => window.app && app.graph && window.LiteGraph && LiteGraph.registered_node_types['KSampler']"
 # Node ids whose type the page doesn't know, whichever way the frontend version marks them.

@@ -12,6 +12,7 @@ MUTED, BYPASSED = 2, 4  # LiteGraph's node modes; 0 is an ordinary node
 NOTES = {"Note", "MarkdownNote"}
 WIDGET_TYPES = {"INT", "FLOAT", "STRING", "BOOLEAN", "COMBO"}
 DYNAMIC_COMBO = "COMFY_DYNAMICCOMBO_V3"
+SUBGRAPH_INPUT, SUBGRAPH_OUTPUT = -10, -20  # ids of a subgraph's borders in its own links
 AFTER_GENERATE = {"fixed", "increment", "decrement", "randomize"}
 
 
@@ -22,7 +23,7 @@ class ConversionError(ValueError):
 def to_prompt(workflow: Workflow, object_info: ObjectInfo) -> dict[str, dict[str, Any]]:
     """API prompt of a UI workflow; ConversionError on unknown nodes, subgraphs and leftover widget values."""
     if (workflow.get("definitions") or {}).get("subgraphs"):
-        raise ConversionError("the workflow contains subgraphs; older ComfyUI versions can't load them")
+        raise ConversionError("the workflow contains subgraphs; older ComfyUI versions can't load them: see flatten")
     graph = _Graph(workflow)
     prompt: dict[str, dict[str, Any]] = {}
     for node in workflow["nodes"]:
@@ -84,6 +85,61 @@ def _is_widget(kind: Any, options: Mapping[str, Any]) -> bool:
     if options.get("forceInput"):
         return False
     return isinstance(kind, list) or kind in WIDGET_TYPES or kind == DYNAMIC_COMBO
+
+
+def flatten(workflow: Workflow) -> dict[str, Any]:
+    """The workflow with each subgraph's nodes in the subgraph's place, called "its id:their id" as in a prompt.
+
+    ConversionError where a subgraph's node has values of its own: whose widgets they are is the page's affair.
+    """
+    subgraphs = {graph["id"]: graph for graph in (workflow.get("definitions") or {}).get("subgraphs", ())}
+    hosts = {node["id"]: node for node in workflow["nodes"] if node["type"] in subgraphs}
+    flat = _Flat()
+    for node in workflow["nodes"]:
+        if node["id"] not in hosts:
+            flat.add(node, node["id"])
+            continue
+        if node.get("widgets_values"):
+            raise ConversionError(f"node {node['id']}: a subgraph with values of its own")
+        for inner in subgraphs[node["type"]]["nodes"]:
+            flat.add(inner, f"{node['id']}:{inner['id']}")
+
+    def ends(node_id: int, slot: int, side: str) -> list[tuple[Any, int]]:
+        """(node, slot) that a link's end stands for: itself, or the nodes within a subgraph."""
+        if node_id not in hosts:
+            return [(node_id, slot)]
+        border, inner = (SUBGRAPH_OUTPUT, "origin") if side == "origin" else (SUBGRAPH_INPUT, "target")
+        outer = "target" if side == "origin" else "origin"
+        links = subgraphs[hosts[node_id]["type"]]["links"]
+        crossing = [link for link in links if (link[f"{outer}_id"], link[f"{outer}_slot"]) == (border, slot)]
+        return [(f"{node_id}:{link[f'{inner}_id']}", link[f"{inner}_slot"]) for link in crossing]
+
+    for _, source, slot, target, place, kind in workflow["links"]:
+        ((source, slot),) = ends(source, slot, "origin")
+        for end in ends(target, place, "target"):
+            flat.link((source, slot), end, kind)
+    for key, host in hosts.items():
+        for link in subgraphs[host["type"]]["links"]:
+            if link["origin_id"] != SUBGRAPH_INPUT and link["target_id"] != SUBGRAPH_OUTPUT:
+                source = (f"{key}:{link['origin_id']}", link["origin_slot"])
+                flat.link(source, (f"{key}:{link['target_id']}", link["target_slot"]), link["type"])
+    return {"nodes": list(flat.nodes.values()), "links": flat.links}
+
+
+class _Flat:
+    """Nodes and links without subgraphs, while they are collected."""
+
+    def __init__(self) -> None:
+        self.nodes: dict[Any, dict[str, Any]] = {}
+        self.links: list[list[Any]] = []
+
+    def add(self, node: Mapping[str, Any], key: Any) -> None:
+        unlinked = [{**socket, "link": None} for socket in node.get("inputs", [])]
+        self.nodes[key] = {**node, "id": key, "inputs": unlinked}
+
+    def link(self, source: tuple[Any, int], target: tuple[Any, int], kind: str) -> None:
+        self.links.append([len(self.links) + 1, *source, *target, kind])
+        self.nodes[target[0]]["inputs"][target[1]]["link"] = len(self.links)
 
 
 class _Graph:

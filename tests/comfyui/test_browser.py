@@ -9,8 +9,19 @@ import pytest
 
 from tests.comfyui import shipped
 from tests.comfyui.browser import ComfyPage
-from tests.comfyui.convert import to_prompt
+from tests.comfyui.convert import flatten, to_prompt
 from tests.comfyui.server import ComfyServer
+
+HELP = '[data-testid="info-button"]'
+SELECT = """() => {
+    const node = app.graph.nodes[0];
+    node.pos = [300, 300];
+    app.canvas.selectNode(node);
+    app.canvas.setDirty(true, true);
+}"""
+PICTURE_IS_SHOWN = (
+    "name => [...document.querySelectorAll('img')].some(i => i.src.endsWith(name) && i.naturalWidth > 500)"
+)
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -32,10 +43,23 @@ def test_every_node_can_be_added(page: ComfyPage, info: dict[str, Any]) -> None:
     assert page.errors == []
 
 
+def test_the_help_of_a_node_shows_its_picture(page: ComfyPage) -> None:
+    """Opened as a user does: by the button above a selected node."""
+    page.errors.clear()
+    page.add_node("AudioXCombine")
+    page.page.evaluate(SELECT)
+    button = page.page.locator(HELP)
+    if not button.count():
+        pytest.skip("this version of the page has no such button")
+    button.first.click(timeout=10_000)
+    page.page.wait_for_function(PICTURE_IS_SHOWN, arg="AudioXCombine.webp", timeout=10_000)
+    assert page.errors == []
+
+
 @pytest.mark.parametrize("path", shipped.PATHS, ids=lambda path: path.stem)
 def test_a_workflow_can_be_read_at_one_look(page: ComfyPage, path: Path) -> None:
     page.resize(1600, 1000)  # a small notebook's screen
-    page.load(shipped.read(path))
+    page.load(shipped.without_form(shipped.read(path)))
     assert page.fitted_scale() >= 0.7
 
 
@@ -47,8 +71,22 @@ def test_workflow_loads(page: ComfyPage, info: dict[str, Any], path: Path) -> No
     assert len(page.serialize()["nodes"]) == len(workflow["nodes"])
     assert page.errors == []
     assert page.overlaps() == []
-    # What the page would queue is what the other tests run, but for inputs that newer host nodes have besides.
-    queued, ours = page.prompt(), to_prompt(workflow, info)
+    same_prompt(page, to_prompt(workflow, info))
+
+
+@pytest.mark.parametrize("path", shipped.BLUEPRINTS, ids=lambda path: path.stem)
+def test_blueprint_loads_as_a_graph(page: ComfyPage, info: dict[str, Any], path: Path) -> None:
+    """Between what it needs; and the widgets of its one node have the values of the nodes within."""
+    workflow = shipped.connected(shipped.read(path))
+    page.errors.clear()
+    assert page.load(workflow) == []
+    assert page.errors == []
+    same_prompt(page, to_prompt(flatten(workflow), info))
+
+
+def same_prompt(page: ComfyPage, ours: dict[str, Any]) -> None:
+    """What the page would queue is what the other tests run, but for inputs that newer host nodes have besides."""
+    queued = page.prompt()
     assert set(queued) == set(ours)
     for key, node in ours.items():
         assert queued[key]["class_type"] == node["class_type"]

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from tests.comfyui.convert import ConversionError, to_prompt
+from tests.comfyui.convert import ConversionError, flatten, to_prompt
 
 INFO: dict[str, Any] = {
     "Source": {"input": {"required": {"seed": ["INT", {}], "name": [["a", "b"]]}}},
@@ -73,6 +73,39 @@ def test_notes_are_dropped_and_a_link_wins_over_a_widget() -> None:
 def test_inputs_of_a_dynamic_combo_follow_their_choice() -> None:
     workflow = {"nodes": [node(1, "Format", values=["mp3", "V0", 3])], "links": []}
     assert to_prompt(workflow, INFO)["1"]["inputs"] == {"format": "mp3", "format.quality": "V0", "rest": 3}
+
+
+def boxed(host: dict[str, Any]) -> dict[str, Any]:
+    """Source (1) -> a subgraph (5) of two Filters (1, 2), whose amounts are one input -> Sink (3)."""
+    sockets = [("x", "LATENT", 1), ("amount", "FLOAT", None)]
+    first, second = (node(k, "Filter", values=[k / 10], inputs=sockets) for k in (1, 2))
+    ends = [(-10, 0, 1, 0), (-10, 1, 1, 1), (-10, 1, 2, 1), (1, 0, 2, 0), (2, 0, -20, 0)]
+    names = ("origin_id", "origin_slot", "target_id", "target_slot")
+    links = [dict(zip(names, end, strict=True)) | {"id": k, "type": "LATENT"} for k, end in enumerate(ends)]
+    workflow = chain({**host, "id": 2, "type": "box", "inputs": [{"name": "x"}, {"name": "amount"}]})
+    return workflow | {"definitions": {"subgraphs": [{"id": "box", "nodes": [first, second], "links": links}]}}
+
+
+def test_a_subgraph_s_nodes_take_its_place() -> None:
+    prompt = to_prompt(flatten(boxed(node(2, "box"))), INFO)
+    assert prompt == {
+        "1": {"class_type": "Source", "inputs": {"seed": 7, "name": "b"}},
+        "2:1": {"class_type": "Filter", "inputs": {"x": ["1", 0], "amount": 0.1}},
+        "2:2": {"class_type": "Filter", "inputs": {"x": ["2:1", 0], "amount": 0.2}},
+        "3": {"class_type": "Sink", "inputs": {"x": ["2:2", 0], "t": "hello"}},
+    }
+
+
+def test_an_input_of_a_subgraph_goes_to_all_nodes_behind_it() -> None:
+    workflow = boxed(node(2, "box"))
+    workflow["links"].append([12, 1, 1, 2, 1, "FLOAT"])
+    prompt = to_prompt(flatten(workflow), INFO)
+    assert [prompt[key]["inputs"]["amount"] for key in ("2:1", "2:2")] == [["1", 1]] * 2
+
+
+def test_a_subgraph_s_own_values_are_not_guessed() -> None:
+    with pytest.raises(ConversionError, match="node 2: a subgraph with values of its own"):
+        flatten(boxed(node(2, "box", values=[0.5])))
 
 
 @pytest.mark.parametrize(

@@ -8,6 +8,8 @@ import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+from urllib.error import HTTPError
+from urllib.parse import quote
 
 import pytest
 
@@ -114,8 +116,24 @@ def test_workflows_are_in_the_template_browser(named: ComfyServer) -> None:
     listed = named.get("/workflow_templates")[named.pack_name]
     assert sorted(listed) == [path.stem for path in files]
     for path in files:
-        served = named.get(f"/api/workflow_templates/{named.pack_name}/{path.name}")
+        served = named.get(f"/api/workflow_templates/{named.pack_name}/{quote(path.name)}")
         assert served == json.loads(path.read_text(encoding="utf-8"))
+        picture = named.get(f"/api/workflow_templates/{named.pack_name}/{quote(path.stem)}.jpg")
+        assert picture.startswith(b"\xff\xd8"), path.stem  # a JPEG's first bytes
+
+
+def test_blueprints_are_served(named: ComfyServer) -> None:
+    try:
+        listed = named.get("/global_subgraphs")
+    except HTTPError as error:
+        assert error.code == 404
+        pytest.skip("this ComfyUI has no blueprints")
+    ours = {key: entry for key, entry in listed.items() if entry["info"]["node_pack"].endswith(named.pack_name)}
+    files = sorted((REPO / "subgraphs").glob("*.json"))
+    assert sorted(entry["name"] for entry in ours.values()) == [path.stem for path in files]
+    for key, entry in ours.items():
+        data = named.get(f"/global_subgraphs/{key}")["data"]
+        assert json.loads(data) == json.loads((REPO / f"subgraphs/{entry['name']}.json").read_text(encoding="utf-8"))
 
 
 def test_unload_button(comfy: ComfyServer) -> None:

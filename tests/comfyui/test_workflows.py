@@ -28,15 +28,17 @@ TIMING = Timing()
 
 def test_there_are_workflows() -> None:
     assert len(shipped.PATHS) >= 10
+    assert len(shipped.APPS) >= 3
+    assert len(shipped.BLUEPRINTS) >= 4
 
 
-@pytest.mark.parametrize("path", shipped.PATHS, ids=lambda path: path.stem)
+@pytest.mark.parametrize("path", shipped.PATHS + shipped.BLUEPRINTS, ids=lambda path: path.stem)
 def test_no_node_is_deprecated(comfy: ComfyServer, path: Path) -> None:
-    info, kinds = comfy.object_info(), {node["type"] for node in shipped.read(path)["nodes"]}
+    info, kinds = comfy.object_info(), {node["type"] for node in shipped.read_graph(path)["nodes"]}
     assert [kind for kind in sorted(kinds) if info.get(kind, {}).get("deprecated")] == []
 
 
-@pytest.mark.parametrize("path", shipped.PATHS, ids=lambda path: path.stem)
+@pytest.mark.parametrize("path", shipped.PATHS + shipped.BLUEPRINTS, ids=lambda path: path.stem)
 def test_workflow_runs_and_its_files_are_right(comfy: ComfyServer, path: Path) -> None:
     prompt = shipped.quick_prompt(comfy, path)
     result = comfy.run(prompt, timeout=400).check()

@@ -11,6 +11,9 @@ from typing import Any
 
 import pytest
 
+from audiox_core.models import members
+from audiox_core.models.config import parse_config
+
 ROOT = Path(__file__).parents[2]
 SCHEMA: dict[str, Any] = json.loads((ROOT / "tests/comfyui/schema.json").read_text(encoding="utf-8"))
 FILES = sorted((ROOT / "workflows").glob("*.json"))
@@ -38,6 +41,10 @@ TASKS = {
     "four_takes",
     "timed_prompts",
     "guidance_per_modality",
+    "Sound for a video.app",
+    "Sound from text.app",
+    "Sound from an example.app",
+    "Repair seconds.app",
 }
 WIDGETS = {"INT", "FLOAT", "STRING", "BOOLEAN", "COMBO"}
 SEEDS = ("seed", "noise_seed")
@@ -65,6 +72,12 @@ def workflow(request: pytest.FixtureRequest) -> dict[str, Any]:
 def member(request: pytest.FixtureRequest, workflow: dict[str, Any]) -> str:
     """The released model that the workflow is made for."""
     return MEMBERS.get(request.node.callspec.params["workflow"].stem, "AudioX")
+
+
+@pytest.fixture
+def left_to_the_model(request: pytest.FixtureRequest, member: str) -> bool:
+    """Whether all settings are the model's own: of the other members, and of apps, whose model is a choice."""
+    return member != "AudioX" or request.node.callspec.params["workflow"].stem.endswith(".app")
 
 
 def ours(workflow: dict[str, Any]) -> Iterator[dict[str, Any]]:
@@ -156,7 +169,7 @@ def test_a_first_run_needs_no_settings(workflow: dict[str, Any], member: str) ->
     assert loader["widgets_values"] == [member, "auto", "auto", "auto", 0]
 
 
-def test_the_recipe_and_fixed_seeds(workflow: dict[str, Any], member: str) -> None:
+def test_the_recipe_and_fixed_seeds(workflow: dict[str, Any], left_to_the_model: bool) -> None:
     text = json.dumps(workflow)
     assert "randomize" not in text
     seeded = [node for node in workflow["nodes"] if node["type"] in ("AudioXSampler", "KSampler", "RandomNoise")]
@@ -165,8 +178,8 @@ def test_the_recipe_and_fixed_seeds(workflow: dict[str, Any], member: str) -> No
         assert node["widgets_values"][1] == "fixed"
     steps = {"AudioXSampler": 2, "KSampler": 2, "BasicScheduler": 1, "PolyexponentialScheduler": 0}
     found = [n["widgets_values"][steps[n["type"]]] for n in workflow["nodes"] if n["type"] in steps]
-    if member == "AudioX":
-        assert found == [250]
+    if not left_to_the_model:
+        assert found == [parse_config(members()["AudioX"].config()).recipe.steps]
     else:
         (sampler,) = (node for node in workflow["nodes"] if node["type"] == "AudioXSampler")
         assert sampler["widgets_values"][2:] == OWN_SETTINGS
@@ -191,11 +204,11 @@ def test_the_note_explains(workflow: dict[str, Any], member: str) -> None:
         assert name in TASKS, f"the note names the workflow {name}"
 
 
-def test_the_note_says_which_member_suits_what(workflow: dict[str, Any], member: str) -> None:
+def test_the_note_says_which_member_suits_what(workflow: dict[str, Any], member: str, left_to_the_model: bool) -> None:
     (text,) = note(workflow)["widgets_values"]
     (line,) = (line for line in text.split("\n") if line.startswith("- Which model: "))
     assert [name for name in ("AudioX", "AudioX-MAF", "AudioX-Turbo") if name != member and f"*{name}*" in line]
-    assert ("mean the model's own settings" in text) == (member != "AudioX")
+    assert ("mean the model's own settings" in text) == left_to_the_model
     files = text.split("## Model files")[1]
     kinds = {node["type"] for node in workflow["nodes"]}
     assert ("synchformer_state_dict.pth" in files) == (member != "AudioX" and "AudioXEncodeVideo" in kinds)
@@ -226,7 +239,7 @@ def test_both_names_of_the_text_encoder_are_told() -> None:
     (loader,) = (node for node in content["nodes"] if node["type"] == "CLIPLoader")
     names = {"t5-base.safetensors", "t5_base.safetensors"}
     assert loader["widgets_values"][0] in names
-    for text in (note(content)["widgets_values"][0], (ROOT / "README.md").read_text(encoding="utf-8")):
+    for text in (note(content)["widgets_values"][0], (ROOT / "docs/models.md").read_text(encoding="utf-8")):
         assert [name for name in sorted(names) if name not in text] == []
 
 
@@ -263,5 +276,5 @@ def test_it_reads_as_a_page_does(workflow: dict[str, Any]) -> None:
 def test_it_tells_where_its_nodes_come_from(workflow: dict[str, Any]) -> None:
     """Where nodes are missing, ComfyUI offers to install the pack that the file names."""
     for node in ours(workflow):
-        assert node["properties"] == {"cnr_id": "comfyui-audiox", "Node name for S&R": node["type"]}
+        assert node["properties"] == {"cnr_id": "audiox-nodes", "Node name for S&R": node["type"]}
     assert len({json.loads(path.read_text(encoding="utf-8"))["id"] for path in FILES}) == len(FILES)
