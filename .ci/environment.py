@@ -1,8 +1,9 @@
-"""Build the development environment once, outside the checkout, and print the path of its interpreter.
+"""Build an environment once, outside the checkout, and print the path of its interpreter.
 
-Standard library only. The environment lies in $XDG_CACHE_HOME/comfyui-audiox/env-<key>; the key covers the
-requirement files and the Python it is made from, so changed requirements get a new one and a second run finds
-the old one.
+Standard library only. There are two: that of the tests, and with --demo that of the demo, which holds what AudioX
+needs at run time and nothing else. They lie in $XDG_CACHE_HOME/comfyui-audiox as env-<key> and demo-<key>; the key
+covers the requirement files and the Python it is made from, so changed requirements get a new one and a second run
+finds the old one.
 """
 
 from __future__ import annotations
@@ -17,11 +18,25 @@ import subprocess
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 ROOT = Path(__file__).resolve().parent.parent
-REQUIREMENTS = (ROOT / "requirements.txt", ROOT / "tests" / "requirements.txt")
 LAST_PYTHON = (3, 14)  # the newest one that the pinned torch has builds for
-SIZE_GB = 6
+
+
+class Kind(NamedTuple):
+    """What an environment is made of."""
+
+    prefix: str  # of its folder
+    requirements: tuple[Path, ...]  # the last one is installed, and names the others
+    imports: str  # what must be importable together before it counts as finished
+    size_gb: float  # on the disk, measured with du (docs/testing.md says what is in it)
+
+
+TESTS = Kind(
+    "env", (ROOT / "requirements.txt", ROOT / "tests" / "requirements.txt"), "torch, torchaudio, torchvision, av", 6.0
+)
+DEMO = Kind("demo", (ROOT / "requirements.txt", ROOT / ".ci" / "demo.txt"), "torch, torchaudio, av, transformers", 5.5)
 
 
 def say(text: str) -> None:
@@ -73,16 +88,16 @@ def run(command: Sequence[str], keep_open: int | None = None) -> None:
     subprocess.run(command, stdout=sys.stderr, env=env, check=True, pass_fds=inherited)
 
 
-def build(environment: Path, lock: int) -> None:
+def build(environment: Path, kind: Kind, lock: int) -> None:
     """Build the environment from nothing; its stamp comes last, so an interrupted build never counts."""
     if environment.exists():
         say(f"{environment} is unfinished or its Python is gone; building it again")
         shutil.rmtree(environment)
-    say(f"building the environment in {environment} (about {SIZE_GB} GB, some minutes; later runs find it)")
+    say(f"building the environment in {environment} (about {kind.size_gb:g} GB, some minutes; later runs find it)")
     pip = installer(environment)
     # pip holds our lock too: if this program is killed, the next one waits for that pip before it clears up.
-    run([*pip, "install", "-r", str(REQUIREMENTS[-1])], keep_open=lock)
-    run([str(environment / "bin" / "python"), "-I", "-c", "import torch, torchaudio, torchvision, av"])
+    run([*pip, "install", "-r", str(kind.requirements[-1])], keep_open=lock)
+    run([str(environment / "bin" / "python"), "-I", "-c", f"import {kind.imports}"])
     (environment / ".ready").touch()
 
 
@@ -91,21 +106,34 @@ def ready(environment: Path) -> bool:
     return (environment / ".ready").exists() and os.access(environment / "bin" / "python", os.X_OK)
 
 
+def place(kind: Kind) -> Path:
+    """Where an environment of these requirements, made from this Python, lies or would lie."""
+    return cache_folder() / f"{kind.prefix}-{key([path.read_text(encoding='utf-8') for path in kind.requirements])}"
+
+
 def main() -> None:
-    """Print the interpreter's path, or with --remove delete every environment of ours."""
+    """Print an interpreter's path: that of the tests, or with --demo that of the demo. --remove deletes them all.
+
+    The demo takes the environment of the tests where that is there already: it holds everything the demo needs.
+    """
     cache = cache_folder()
     if sys.argv[1:] == ["--remove"]:
-        for path in cache.glob("env-*"):
+        for path in (path for kind in (TESTS, DEMO) for path in cache.glob(f"{kind.prefix}-*")):
             say(f"removing {path}")
             shutil.rmtree(path) if path.is_dir() else path.unlink()
         return
+    if sys.argv[1:] not in ([], ["--demo"]):
+        sys.exit(f"AudioX: unknown arguments {' '.join(sys.argv[1:])}; there are --demo and --remove")
+    kind = DEMO if sys.argv[1:] else TESTS
     if sys.version_info[:2] > LAST_PYTHON:
         newest = ".".join(map(str, LAST_PYTHON))
         sys.exit(
             f"AudioX: the pinned torch has no build for Python {platform.python_version()}; "
             f"name one from 3.10 to {newest}: make PYTHON=/path/to/python{newest} ..."
         )
-    environment = cache / f"env-{key([path.read_text(encoding='utf-8') for path in REQUIREMENTS])}"
+    environment = place(kind)
+    if kind is DEMO and not ready(environment) and ready(place(TESTS)):
+        environment = place(TESTS)
     if not ready(environment):
         try:
             cache.mkdir(parents=True, exist_ok=True)
@@ -116,12 +144,12 @@ def main() -> None:
                     say(f"another run is building {environment}; waiting for it")
                     fcntl.flock(lock, fcntl.LOCK_EX)
                 if not ready(environment):
-                    build(environment, lock.fileno())
+                    build(environment, kind, lock.fileno())
         except subprocess.CalledProcessError as error:
             free_gb = shutil.disk_usage(cache).free / 1e9
             sys.exit(
                 f"AudioX: setting up failed, see above; the command was: {' '.join(error.cmd)}\n"
-                f"AudioX: it needs the Python package index and about {SIZE_GB} GB in {cache} "
+                f"AudioX: it needs the Python package index and about {kind.size_gb:g} GB in {cache} "
                 f"({free_gb:.0f} GB free; XDG_CACHE_HOME moves it). Then run the same command again."
             )
         except OSError as error:

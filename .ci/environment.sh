@@ -1,6 +1,7 @@
 #!/bin/sh
-# Prints the interpreter of the development environment, which is built first if need be (all else goes to stderr).
-# PYTHON names the Python to build it from; without it, the newest one that works is taken. Arguments go to environment.py.
+# Prints the interpreter of an environment, which is built first if need be (all else goes to stderr): that of the tests,
+# or with --demo that of the demo. PYTHON names the Python to build it from; without it, the newest one that works is taken.
+# Arguments go to environment.py.
 set -eu
 
 works() { "$1" -c "import sys${2:+, $2}; sys.exit(sys.version_info < (3, 10))" >/dev/null 2>&1; }

@@ -23,7 +23,7 @@ ROOT = Path(__file__).resolve().parent.parent
 PROJECT: dict[str, Any] = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
 VERSION: str = PROJECT["project"]["version"]
 FORMS = sorted((ROOT / ".github" / "ISSUE_TEMPLATE").glob("*.yml"))
-FOLDERS = ("audiox_core", "nodes", "tests", "workflows", "locales", "web", "docs")
+FOLDERS = ("audiox_core", "nodes", "tests", "workflows", "subgraphs", "locales", "web", "docs")
 
 
 def read_yaml(path: str | Path) -> dict[str, Any]:

@@ -114,7 +114,7 @@ def numbers(name: str) -> float:
 
 
 def work_rows() -> list[str]:
-    """Rows of the README's table of work: a model, its step, all of a sound, and the straightforward way."""
+    """Rows of the table of work in docs/models.md: a model, its step, all of a sound, and the plain way."""
     base, rows = counts(NAMES[0]), []
     for name in NAMES:
         found = counts(name)
@@ -128,7 +128,7 @@ def work_rows() -> list[str]:
 
 
 def memory_rows() -> list[str]:
-    """Rows of the README's table of memory: a model, its size in fp16, and what is planned on each card."""
+    """Rows of the table of memory in docs/memory.md: a model, its size in fp16, and what is planned on each card."""
     rows = []
     for name in NAMES:
         cells = []
@@ -140,12 +140,10 @@ def memory_rows() -> list[str]:
 
 
 def main() -> None:
-    print(
-        "| model | steps | once | a step | straightforward | a sound | of AudioX |\n|---|---:|---:|---:|---:|---:|---:|"
-    )
+    print("| name | steps | once | a step | plain step | a sound | relative to AudioX |\n|---|" + "---:|" * 6)
     print("\n".join(work_rows()))
     cards = " | ".join(f"{card} GB" for card in CARDS)
-    print(f"\n| model | parameters | fp16 | {cards} |\n|---|" + "---:|" * (2 + len(CARDS)))
+    print(f"\n| name | parameters kept | all in fp16 | {cards} |\n|---|" + "---:|" * (2 + len(CARDS)))
     print("\n".join(memory_rows()))
 
 
