@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Pipeline", "Sound", "__version__", "load_pipeline"]
 
-DISTRIBUTION = "comfyui-audiox"  # the project's name in pyproject.toml
+DISTRIBUTION = "audiox-nodes"  # the project's name in pyproject.toml
 
 _HOMES = {"load_pipeline": "pipeline", "Pipeline": "pipeline", "Sound": "media.sound"}
 

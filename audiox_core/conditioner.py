@@ -150,7 +150,8 @@ class Conditioner:
             for count in range(len(names) - 1, 0, -1):
                 part = {name: positive[name] if name in names[:count] else nothing[name] for name in positive}
                 parts.append((part, scales[names[count - 1]]))
-        return Guidance(positive, negative, scales[names[-1]], given.rescale, tuple(parts))
+        between = given.guided_between(self.model)
+        return Guidance(positive, negative, scales[names[-1]], given.rescale, tuple(parts), between)
 
     def complete(self, given: Mapping[str, Tensor | None], drawn: Mapping[str, Any] | None = None) -> dict[str, Tensor]:
         """Tokens (B, W, M, D) of every modality: those given (B, M, D), and what stands for the absent ones."""

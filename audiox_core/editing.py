@@ -13,7 +13,7 @@ from torch import Tensor
 from .errors import InputError
 from .media.sound import Sound
 from .models.settings import FOLLOWED, number
-from .models.timing import Timing
+from .models.timing import LONGEST, Timing
 from .networks.autoencoder import DECODE_HALO, ENCODE_HALO
 from .sampling import find_objective
 from .sampling.edits import Edit
@@ -35,10 +35,11 @@ def edit(
 ) -> Sound:
     """The source with regions of it made anew, to fit the rest and what is given; all else stays bit for bit.
 
-    source is a file, a waveform (2, N) at the model's rate, a (waveform, rate) or a Sound; regions are pairs of
-    seconds, or text such as "3-5, 8.2-9". feather is how many seconds just inside a region it comes in and goes
-    out. given: text and all else that a call takes; without anything to follow, only the source is followed. Raises
-    what a call does, and InputError for regions past the source's end.
+    source is a sound as media.inputs takes it: a file, a Sound, a (waveform, rate), or a waveform (2, N) at the model's
+    rate; regions are pairs of seconds, or text such as "3-5, 8.2-9". feather is how many seconds just inside a region
+    it comes in and goes out. given: text and all else that a call takes; without anything to follow, only the source
+    is followed. Raises what a call does, InputError for regions past the source's end, and for on_sound and
+    keep_finished: an edited sound is finished only as a whole.
     """
     from .media.spans import check_spans
 
@@ -67,9 +68,10 @@ def vary(pipe: Pipeline, source: Any, strength: float = 0.5, **given: Any) -> So
     """
     check_strength(strength)
     waveform = original(pipe, source)
+    check_lasting(waveform.shape[-1] / pipe.timing.sample_rate)
     settings, watch = pipe.settled(**as_long(waveform.shape[-1] / pipe.timing.sample_rate, given))
     if settings.loop:
-        raise InputError("loop: a varied sound keeps its length, and a loop may not. Leave loop out.")
+        raise InputError("loop: a variation keeps the length of its source, which a loop may not have. Leave loop out.")
     if strength == 0:
         return Sound(waveform, pipe.timing.sample_rate, settings.files(source), exact=True)
     if strength == 1:
@@ -84,21 +86,15 @@ def vary(pipe: Pipeline, source: Any, strength: float = 0.5, **given: Any) -> So
 
 def original(pipe: Pipeline, source: Any) -> Tensor:
     """A source as stereo samples (2, N) at the model's rate, full scale 1; see edit for what it may be."""
-    from .media import check_waveform, read_audio, resample, to_stereo
+    from .media import check_waveform, read_audio, to_stereo
     from .media.given import check_file
+    from .media.inputs import is_file, sound_of
 
     rate = pipe.timing.sample_rate
-    if isinstance(source, Sound):
-        source = (source.waveform, source.sample_rate)
     if isinstance(source, str | os.PathLike):
         check_file("source", source)
-        return read_audio(source, sample_rate=rate)
-    if hasattr(source, "read"):
-        return read_audio(source, sample_rate=rate)
-    pair = source if isinstance(source, tuple | list) else (source, rate)
-    if len(pair) != 2 or not hasattr(pair[0], "ndim"):
-        raise InputError(f"source: expected a file or a sound, got {type(source).__name__}. Give its path.")
-    return resample(to_stereo(check_waveform(pair[0])), pair[1], rate)
+    found = sound_of("source", source, rate)
+    return read_audio(found, sample_rate=rate) if is_file(found) else to_stereo(check_waveform(found))
 
 
 @torch.inference_mode()
@@ -129,23 +125,32 @@ def followed(given: dict[str, Any]) -> dict[str, Any]:
 def as_long(seconds: float, given: dict[str, Any]) -> dict[str, Any]:
     """What is given, of a sound that lasts so long because of its source. Raises InputError for another length."""
     if given.get("seconds") not in (None, seconds):
-        raise InputError(f"seconds: the source says how long the sound is, {seconds:g} s here. Leave seconds out.")
+        raise InputError(
+            f"seconds: the source determines how long the sound is, {seconds:g} s here. Leave seconds out."
+        )
     return {**followed(given), "seconds": seconds}
 
 
 def _edited(pipe: Pipeline, source: Any, places: dict[str, Any], feather: float, given: dict[str, Any]) -> Sound:
     timing, waveform = pipe.timing, original(pipe, source)
     edit = Edit.of(timing, waveform.shape[-1], **places)
+    check_lasting(edit.seconds, places.get("before", 0.0), places.get("after", 0.0))
     settings, watch = pipe.settled(**as_long(edit.seconds, given))
     if settings.loop:
         raise InputError("loop: an edited sound keeps its ends. Leave loop out.")
+    for name in ("on_sound", "keep_finished"):
+        if getattr(watch, name):
+            raise InputError(f"{name}: an edited sound is only finished as a whole. Leave {name} out.")
     faded = timing.to_samples(check_feather(feather))
     windows = edit.windows(timing.nearest_latents(settings.kept or 0), together=settings.long == "together")
     kept = encoded(pipe, edit.padded(waveform), edit.reached(windows))
     latents = pipe.sampled(settings, windows, watch, source=kept, mask=edit.mask())
     decode = partial(pipe.decode, progress=watch.progress)
     sound = edit.sound(waveform, latents, decode, halo=DECODE_HALO, feather=faded)
-    return Sound(sound, timing.sample_rate, settings.files(source), exact=True)
+    rate = timing.sample_rate
+    marks: dict[str, Any] = {"regions": tuple((first / rate, end / rate) for first, end in edit.spans)}
+    marks["windows"] = windows.spans(timing.to_seconds(1), edit.seconds)
+    return Sound(sound, rate, settings.files(source), exact=True, **marks)
 
 
 def check_added(timing: Timing, before: float, after: float) -> None:
@@ -156,12 +161,26 @@ def check_added(timing: Timing, before: float, after: float) -> None:
         raise InputError("extend: before and after are both 0. Give the seconds to add.")
 
 
+def check_lasting(seconds: float, before: float = 0.0, after: float = 0.0) -> None:
+    """Raises InputError, which begins with before or after, for a sound that is too long with what is added to it."""
+    source, name = seconds - before - after, "after" if after else "before"
+    if source < LONGEST < seconds:
+        raise InputError(
+            f"{name}: with what is added the sound would last {seconds:.2f} s, and {LONGEST:g} are the most. "
+            f"Add at most {LONGEST - source:.2f} s in all."
+        )
+    if seconds > LONGEST:
+        raise InputError(f"source: lasts {source:.2f} s, and {LONGEST:g} are the most. Cut it into shorter ones.")
+
+
 def check_strength(strength: float) -> None:
     """Raises InputError unless it is in 0..1, and 0 or enough to be heard."""
     if not 0 <= number("strength", strength) <= 1:
         raise InputError(f"strength: {strength} is out of range; choose 0 (the source itself) to 1 (nothing of it)")
     if 0 < strength < LEAST:
-        raise InputError(f"strength: {strength:g} is too little to change anything; choose 0, or {LEAST:g} and more")
+        raise InputError(
+            f"strength: {strength:g} is too little to change anything; choose 0, or at least {LEAST:g} and more"
+        )
 
 
 def check_feather(feather: float) -> float:

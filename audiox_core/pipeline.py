@@ -4,32 +4,33 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, overload
 
 import torch
 from torch import Tensor
 
 from . import editing
+from .commands import several
 from .commands.bars import OnStep, Watch, bar_of, download_bars
 from .conditioner import Conditioner
 from .errors import AudioXError, InputError
 from .media.sound import Sound
 from .memory.machine import Machine, measure
-from .memory.plan import Plan, check_options, make_plan
+from .memory.plan import check_options, make_plan
 from .memory.report import report
 from .memory.residence import Residence, Step
-from .models.parts import Model
-from .models.settings import Settings, check_takes
+from .models.settings import Settings
 from .networks.autoencoder import DECODE_HALO
 from .sampling import generator_from
 from .sampling.guidance import Guidance
+from .sampling.stepping import Stepping, check_stepping
 from .sampling.task import Task
 from .sampling.windows import Windows, with_ends
 from .weights.hub import check_place
 from .weights.load import load_part, share_equal
-from .weights.open import Opened, describe_model, open_model
+from .weights.open import Opened, open_model
 
 log = logging.getLogger("audiox")
 
@@ -49,12 +50,13 @@ class Draws:
 class Pipeline:
     """A loaded model. Made by load_pipeline; call it with what the sound should follow."""
 
-    edit, extend, vary = editing.edit, editing.extend, editing.vary
+    edit, extend, vary, takes = editing.edit, editing.extend, editing.vary, several.takes
 
-    def __init__(self, opened: Opened, residence: Residence, *, machine: Machine):
+    def __init__(self, opened: Opened, residence: Residence, *, machine: Machine, stepping: Stepping | None = None):
         self.opened, self.model, self.timing = opened, opened.model, opened.model.timing
         self.residence, self.machine, self.plan = residence, machine, residence.plan
-        self.conditioner = Conditioner(opened, residence)
+        self.conditioner, self.stepping = Conditioner(opened, residence), stepping or Stepping()
+        residence.caches.append(self.stepping.clear)
         self.notice = opened.notice
 
     @property
@@ -62,26 +64,26 @@ class Pipeline:
         """What the machine has, and where each part of the model goes."""
         return report(self.plan, self.machine)
 
-    def __call__(self, text: str | None = None, video: Any = None, audio: Any = None, **given: Any) -> Sound:
+    @overload
+    def __call__(self, text: str | None = None, video: Any = None, audio: Any = None, **given: Any) -> Sound: ...
+    @overload
+    def __call__(self, text: list[str], video: Any = None, audio: Any = None, **given: Any) -> list[Sound]: ...
+    def __call__(self, text: Any = None, video: Any = None, audio: Any = None, **given: Any) -> Any:
         """A sound of so many seconds that follows the given text, video, image and audio prompt, alone or together.
 
-        video (from start seconds on) and image are files; image counts as a still video. audio is a file (from
-        audio_start seconds on) or a stereo waveform (2, N) at the model's rate, ten seconds of which are heard as an
-        example. Other settings are those of Settings, by their names; what is left out is the model's own. A sound
-        longer than the model's window is made of windows.
+        A list of texts gives a list of sounds, one for each. video (from start seconds on) is a file or (frames, fps),
+        image a file or a picture, which counts as a still video; audio (from audio_start seconds on) a file, a Sound or
+        (waveform, rate), ten seconds of which are heard as an example; see media.inputs. Other settings are those of
+        Settings; what is left out is the model's own. A sound longer than the model's window is made of windows.
 
         on_step(done, total) is called after each step of each window; what it raises ends the run. on_sound(sound) is
         given what is finished after each window, where they are made one after the other. keep_finished: Ctrl-C (a
         KeyboardInterrupt, also one that on_step raises) ends with the windows that are finished, if there are any.
         progress shows bars. Raises InputError for arguments out of range, MediaError for unreadable files, OutOfMemory.
         """
+        if isinstance(text, list | tuple):
+            return several.of_each(self, text, video=video, audio=audio, **given)
         return self.made(*self.settled(text=text, video=video, audio=audio, **given))
-
-    def takes(self, count: int, text: str | None = None, **given: Any) -> list[Sound]:
-        """Several sounds of the same inputs, each what a call with its own seed makes: seed, seed + 1, ..."""
-        check_takes(count)
-        settings, watch = self.settled(text=text, **given)
-        return [self.made(settings.take(number), watch) for number in range(count)]
 
     def settled(self, **given: Any) -> tuple[Settings, Watch]:
         """Settings resolved and checked, and who is told. What can hardly be meant is told in the log."""
@@ -97,8 +99,11 @@ class Pipeline:
 
     def made(self, given: Settings, watch: Watch, *, init: Tensor | None = None) -> Sound:
         """The sound of settled settings. init (1, C, L): latents that are varied."""
-        latents = self.sampled(given, self.windows(given), watch, init=init)
-        return self.finish(self.decode(latents, loop=given.loop, progress=watch.progress), given)
+        windows = self.windows(given)
+        latents = self.sampled(given, windows, watch, init=init)
+        sound = self.finish(self.decode(latents, loop=given.loop, progress=watch.progress), given)
+        spans = windows.spans(self.timing.to_seconds(1), sound.seconds)
+        return replace(sound, finished=latents.shape[-1] == windows.latents, windows=spans)
 
     def windows(self, settings: Settings) -> Windows:
         """The windows of a sound; one for a sound that isn't longer than a window."""
@@ -204,13 +209,14 @@ class Pipeline:
                         tell(done, total)
 
             def attempt(network: Any, step: Step) -> Tensor:
-                most = None if heard is None else 1
-                return task.run(network, device=step.device, on_step=told, most=most)
+                most, stays = None if heard is None else 1, self.residence.stays(name)
+                with self.stepping.ready(network, step.device, streamed=step.streamed, stays=stays) as ready:
+                    return task.run(ready, device=step.device, on_step=told, most=most)
 
-            latents = task.in_turn.made
+            latents, name = task.in_turn.made, self.model.backbone.name
             try:
                 while not task.finished:
-                    latents = self.residence.run(self.model.backbone.name, attempt)
+                    latents = self.residence.run(name, attempt)
                     if heard is not None:
                         heard(task)
             except KeyboardInterrupt:
@@ -270,7 +276,7 @@ class Pipeline:
 def load_pipeline(
     name: str | Path = "AudioX",
     *,
-    device: str = "auto",
+    device: str | torch.device = "auto",
     dtype: str = "auto",
     offload: str = "auto",
     max_vram_gb: float | None = None,
@@ -279,17 +285,21 @@ def load_pipeline(
     models_dirs: Sequence[str | Path] = (),
     download: bool = True,
     progress: bool = False,
+    compile: bool = False,
+    graph: str = "off",
 ) -> Pipeline:
     """A model ready to be called: "AudioX" (found or downloaded), a checkpoint's path, or "demo" (random weights).
 
     dtype: auto, fp32, bf16, fp16 or fp8; offload: auto, on or off; max_vram_gb caps what the device may hold.
-    text_encoder and config are paths, for files that are not found by themselves. Raises ModelNotFound,
-    CheckpointError, ConfigError, InputError, and OutOfMemory when no plan fits the machine.
+    text_encoder and config are paths, for files that are not found by themselves. compile and graph ("off", "auto",
+    "on") make steps faster after a slow first one; see Stepping. Raises ModelNotFound, CheckpointError, ConfigError,
+    InputError, and OutOfMemory when no plan fits the machine.
     """
     check_options(dtype, offload, max_vram_gb)
     if text_encoder is not None:
         check_place("text encoder", text_encoder)  # before six gigabytes are downloaded
     machine = measure(device)
+    check_stepping(compile, graph, machine.device)
     with download_bars(progress) as on_progress:
         opened = open_model(
             name,
@@ -301,7 +311,8 @@ def load_pipeline(
         )
         for part in opened.model.parts.values():
             opened.need(part)
-    return assemble(opened, machine, dtype=dtype, offload=offload, max_vram_gb=max_vram_gb)
+    stepping = Stepping(compile=compile, graph=graph)
+    return assemble(opened, machine, dtype=dtype, offload=offload, max_vram_gb=max_vram_gb, stepping=stepping)
 
 
 def assemble(
@@ -311,6 +322,7 @@ def assemble(
     dtype: str = "auto",
     offload: str = "auto",
     max_vram_gb: float | None = None,
+    stepping: Stepping | None = None,
 ) -> Pipeline:
     """A pipeline from an opened model, by a plan made for this machine (None: as it is now)."""
     machine = machine or measure()
@@ -323,23 +335,4 @@ def assemble(
     saved = share_equal(networks.values())
     if saved:
         log.info("%s: %.1f MB of equal weights are kept once", opened.name, saved / 1e6)
-    return Pipeline(opened, Residence(networks, plan), machine=machine)
-
-
-def plan_for(
-    name: str | Path = "AudioX",
-    *,
-    config: str | Path | None = None,
-    models_dirs: Sequence[str | Path] = (),
-    device: str = "auto",
-    dtype: str = "auto",
-    offload: str = "auto",
-    max_vram_gb: float | None = None,
-) -> tuple[Machine, Plan]:
-    """The machine, and the plan for a model, without loading or downloading it. options: as in load_pipeline.
-
-    A released model that is not on disk is planned by its published configuration.
-    """
-    model: Model = describe_model(name, config=config, models_dirs=models_dirs)
-    machine = measure(device)
-    return machine, make_plan(machine, model, precision=dtype, offload=offload, max_vram_gb=max_vram_gb)
+    return Pipeline(opened, Residence(networks, plan), machine=machine, stepping=stepping)

@@ -17,7 +17,7 @@ from .windows import plan_in
 if TYPE_CHECKING:
     from .runner import Encoders
 
-ENCODERS_TIP = "The encoders of AudioX Load."
+ENCODERS_TIP = "The encoders from AudioX Load."
 
 
 def null_condition() -> list[list[Any]]:
@@ -43,8 +43,8 @@ class AudioXEncodeText(io.ComfyNode):
         return schema(
             "AudioXEncodeText",
             "AudioX Encode Text",
-            "What the sound shall be, in words: an effect, a scene or music. 128 tokens are read. Complete on its own, "
-            "or combined with a video and a sound in AudioX Combine.",
+            "Describes the sound in words: an effect, a scene or music. The first 128 tokens are used. Works on its "
+            "own, or together with a video and a sound through AudioX Combine.",
             ["text to audio", "text to music", "sound effects", "foley", "prompt", "clip text encode"],
             inputs=[
                 EncodersType.Input("encoders", tooltip=ENCODERS_TIP),
@@ -52,7 +52,7 @@ class AudioXEncodeText(io.ComfyNode):
                     "text",
                     multiline=True,
                     dynamic_prompts=True,
-                    tooltip='What is heard, for example "Ocean waves crashing" or "A calm piano piece".',
+                    tooltip='What you want to hear, for example "Ocean waves crashing" or "A calm piano piece".',
                 ),
             ],
             outputs=[io.Conditioning.Output()],
@@ -72,15 +72,15 @@ class AudioXCombine(io.ComfyNode):
         return schema(
             "AudioXCombine",
             "AudioX Combine",
-            "Puts the text of one condition, the video of another and the sound of a third into one that the model "
-            "follows all at once. What is not connected stays empty.",
+            "Combines the text of one condition, the video of another and the sound of a third into one that the model "
+            "follows all at once. Inputs left unconnected stay empty.",
             ["combine conditioning", "text and video", "multimodal"],
             inputs=[
                 io.Conditioning.Input(
-                    "text", optional=True, tooltip="The condition whose text is taken, of CLIP Text Encode too."
+                    "text", optional=True, tooltip="The condition to take the text from; CLIP Text Encode works too."
                 ),
-                io.Conditioning.Input("video", optional=True, tooltip="The condition whose video is taken."),
-                io.Conditioning.Input("audio", optional=True, tooltip="The condition whose sound is taken."),
+                io.Conditioning.Input("video", optional=True, tooltip="The condition to take the video from."),
+                io.Conditioning.Input("audio", optional=True, tooltip="The condition to take the sound from."),
             ],
             outputs=[io.Conditioning.Output()],
         )
@@ -96,7 +96,7 @@ class AudioXCombine(io.ComfyNode):
             key = tokens_key(name)
             if key not in wanted[0][1]:
                 encoder = f"AudioX Encode {name.capitalize()}"
-                raise InputError(f"the condition connected to {name} holds no {name}. Connect {encoder} there.")
+                raise InputError(f"the condition connected to {name} contains no {name}. Connect {encoder} there.")
             added |= {k: wanted[0][1][k] for k in (key, origin_key(name), WINDOWS) if k in wanted[0][1]}
         plan_in([one for given in (text, video, audio) for one in given or ()])
         # The null condition has no words: what is combined with it keeps its own empty prompt.
@@ -119,8 +119,8 @@ class AudioXNull(io.ComfyNode):
         return schema(
             "AudioXNull",
             "AudioX Null",
-            "The model's null condition: all tokens zero, as in training. The negative for KSampler and for guiders; "
-            "AudioX Sampler takes it by itself.",
+            "The model's null condition: all tokens zero, as in training. Use it as the negative of KSampler and of "
+            "guiders; AudioX Sampler does so by itself.",
             ["negative", "empty conditioning", "unconditional"],
             inputs=[],
             outputs=[io.Conditioning.Output()],

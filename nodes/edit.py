@@ -12,7 +12,6 @@ from torch import Tensor
 
 from ..audiox_core.errors import InputError
 from ..audiox_core.models.timing import LONGEST, Timing
-from ..audiox_core.networks.autoencoder import DECODE_HALO
 from ..audiox_core.sampling.edits import Edit
 from .names import LATENTS, SECONDS, SOURCE
 from .schema import named, schema
@@ -30,6 +29,8 @@ class Kept:
 
     def sound(self, latents: Tensor, decode: Callable[[Tensor], Tensor]) -> Tensor:
         """The edited sound (2, N) of latents (1, C, L): the source's own samples but in what was made anew."""
+        from ..audiox_core.networks.autoencoder import DECODE_HALO  # networks load torch's slow parts
+
         return self.edit.sound(self.source, latents, decode, halo=DECODE_HALO, feather=self.feather)
 
 
@@ -41,17 +42,18 @@ class AudioXEdit(io.ComfyNode):
         return schema(
             "AudioXEdit",
             "AudioX Edit",
-            "Prepares a sound to be repaired or continued: regions of it are made anew, seconds are added before or "
-            "after it. Connect the latent to AudioX Sampler (or KSampler) and AudioX Decode, which gives back the "
-            "sound's own samples everywhere else.",
+            "Prepares a sound to be repaired or continued: regions are regenerated, or seconds are added before or "
+            "after it. Connect the latent to AudioX Sampler (or KSampler) and then to AudioX Decode, which keeps the "
+            "original samples everywhere else.",
             ["inpaint audio", "repair sound", "extend audio", "continue this sound", "outpaint audio", "fix seconds"],
             inputs=[
-                io.Vae.Input("vae", tooltip="The VAE of AudioX Load."),
-                io.Audio.Input("audio", tooltip="The sound to edit. The first of a batch is taken."),
+                io.Vae.Input("vae", tooltip="The VAE from AudioX Load."),
+                io.Audio.Input("audio", tooltip="The sound to edit. Only the first of a batch is used."),
                 io.String.Input(
                     "regions",
                     default="",
-                    tooltip="Seconds to make anew, as start-end with commas between: 3-5, 8.2-9. Empty: none.",
+                    tooltip="Seconds to regenerate, as start-end, separated by commas: 3-5, 8.2-9. Leave empty for "
+                    "none.",
                 ),
                 io.Float.Input(
                     "extend_before",
@@ -59,7 +61,7 @@ class AudioXEdit(io.ComfyNode):
                     min=0.0,
                     max=LONGEST,
                     step=0.1,
-                    tooltip="Seconds to make before the sound.",
+                    tooltip="Seconds to add before the sound.",
                 ),
                 io.Float.Input(
                     "extend_after",
@@ -67,7 +69,7 @@ class AudioXEdit(io.ComfyNode):
                     min=0.0,
                     max=LONGEST,
                     step=0.1,
-                    tooltip="Seconds to make after the sound, which carry it on.",
+                    tooltip="Seconds to add after the sound, carrying it on.",
                 ),
                 io.Float.Input(
                     "feather",
@@ -75,12 +77,12 @@ class AudioXEdit(io.ComfyNode):
                     min=0.0,
                     max=10.0,
                     step=0.01,
-                    tooltip="Seconds just inside a region over which it comes in and goes out.",
+                    tooltip="Length of the crossfade just inside a region, in seconds.",
                 ),
             ],
             outputs=[
                 io.Latent.Output(),
-                io.Float.Output(display_name="seconds", tooltip="How long the edited sound is."),
+                io.Float.Output(display_name="seconds", tooltip="Length of the edited sound."),
             ],
         )
 
@@ -93,7 +95,9 @@ class AudioXEdit(io.ComfyNode):
         from ..audiox_core.media.spans import parse_spans
 
         if audio is None:
-            raise InputError("there is no sound. Connect a sound that exists.")
+            raise InputError(
+                "there is no sound: the video or file connected to it has none. Connect something with sound."
+            )
         spans = parse_spans(regions) if regions.strip() else []
         sound = check_waveform(audio["waveform"][0])
         source = resample(to_stereo(sound), int(audio["sample_rate"]), TIMING.sample_rate)

@@ -31,21 +31,21 @@ class AudioXEncodeVideo(io.ComfyNode):
         return schema(
             "AudioXEncodeVideo",
             "AudioX Encode Video",
-            "What the sound shall fit to: a video, a batch of images with their frame rate, or a single image. "
-            "Five pictures a second are looked at, by time, so every frame rate is right. Of a long video each "
-            "window of the sound sees its own stretch.",
+            "What the sound should match: a video, a batch of images with their frame rate, or a single image. Frames "
+            "are selected by timestamp, so any frame rate works. In a long video, each window of the sound sees its "
+            "own part.",
             ["video to audio", "video to music", "image to audio", "foley", "soundtrack", "sound for video"],
             inputs=[
                 EncodersType.Input("encoders", tooltip=ENCODERS_TIP),
                 io.Video.Input(
                     "video",
                     optional=True,
-                    tooltip="A video. Only the pictures that are needed are decoded, straight from its file.",
+                    tooltip="A video. Only the frames that are needed are decoded, straight from the file.",
                 ),
                 io.Image.Input(
                     "images",
                     optional=True,
-                    tooltip="Pictures instead of a video: a batch at the frame rate below, or a single still.",
+                    tooltip="Images instead of a video: a batch at the frame rate below, or a single still.",
                 ),
                 io.Float.Input(
                     "fps",
@@ -53,7 +53,7 @@ class AudioXEncodeVideo(io.ComfyNode):
                     min=0.01,
                     max=1000.0,
                     step=0.01,
-                    tooltip="How many of the images are shown a second. A video knows its own rate.",
+                    tooltip="Frame rate of the images, in frames per second. A video brings its own.",
                 ),
                 io.Float.Input(
                     "start",
@@ -61,7 +61,7 @@ class AudioXEncodeVideo(io.ComfyNode):
                     min=0.0,
                     max=100000.0,
                     step=0.01,
-                    tooltip="Where in the video the sound begins, in seconds.",
+                    tooltip="Where in the video to begin, in seconds.",
                 ),
                 io.Float.Input(
                     "seconds",
@@ -69,8 +69,8 @@ class AudioXEncodeVideo(io.ComfyNode):
                     min=0.0,
                     max=LONGEST,
                     step=0.01,
-                    tooltip="How many seconds of the video get sound, from start on. 0: all of them. The model sees "
-                    "ten at a time; each window of a longer sound sees its own.",
+                    tooltip="How many seconds of the video get sound, counted from start. 0: the rest of the video. "
+                    "The model sees ten seconds at a time; each window of a longer sound sees its own part.",
                 ),
                 io.Float.Input(
                     "kept",
@@ -79,15 +79,15 @@ class AudioXEncodeVideo(io.ComfyNode):
                     max=10.9,
                     step=0.1,
                     optional=True,
-                    tooltip="Of a sound longer than the model's window (10.96 s): the seconds that each window keeps "
-                    "of the one before it. 0: half a window.",
+                    tooltip="For sounds longer than the model's window (10.96 s): how many seconds each window keeps "
+                    "from the one before it. 0: half a window.",
                 ),
             ],
             outputs=[
                 io.Conditioning.Output(),
                 io.Float.Output(
                     display_name="seconds",
-                    tooltip="How many of these seconds the video has: connect it to AudioX Empty Latent.",
+                    tooltip="How many of these seconds the video really has. Connect it to AudioX Empty Latent.",
                 ),
             ],
         )
@@ -132,8 +132,8 @@ class AudioXEncodeAudio(io.ComfyNode):
         return schema(
             "AudioXEncodeAudio",
             "AudioX Encode Audio",
-            "A sound as an example: what is made continues or resembles it. (To vary a sound itself, encode it with "
-            "VAE Encode Audio and sample with denoise below 1.)",
+            "Uses a sound as an example: the result continues or resembles it. (To vary the sound itself, encode it "
+            "with VAE Encode Audio and sample with denoise below 1.)",
             ["audio prompt", "audio to audio", "reference audio", "music continuation"],
             inputs=[
                 EncodersType.Input("encoders", tooltip=ENCODERS_TIP),
@@ -152,7 +152,8 @@ class AudioXEncodeAudio(io.ComfyNode):
                     min=0.1,
                     max=PROMPT_SECONDS,
                     step=0.01,
-                    tooltip="How long the example is. The model hears 10 seconds; a shorter one has silence before it.",
+                    tooltip="Length of the example. The model hears 10 seconds; a shorter example is preceded by "
+                    "silence.",
                 ),
                 io.Float.Input(
                     "prompt_hidden",
@@ -161,8 +162,8 @@ class AudioXEncodeAudio(io.ComfyNode):
                     max=1.0,
                     step=0.01,
                     optional=True,
-                    tooltip="AudioX-MAF and AudioX-Turbo hide a share of the example at random, as they were trained. "
-                    "-1: the model's own share. 0: the whole example counts. Other models hide nothing.",
+                    tooltip="AudioX-MAF and AudioX-Turbo hide a random part of the example, as in their training. -1: "
+                    "the model's own share. 0: use the whole example. Other models hide nothing.",
                 ),
                 io.Int.Input(
                     "hidden_seed",
@@ -170,7 +171,7 @@ class AudioXEncodeAudio(io.ComfyNode):
                     min=0,
                     max=0xFFFFFFFFFFFFFFFF,
                     optional=True,
-                    tooltip="Which part of the example is hidden, where one is.",
+                    tooltip="Chooses which part of the example is hidden, if any.",
                 ),
             ],
             outputs=[io.Conditioning.Output()],

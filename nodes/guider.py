@@ -43,20 +43,19 @@ class AudioXGuider(io.ComfyNode):
         return schema(
             "AudioXGuider",
             "AudioX Guider",
-            "How strongly a sound follows its text, its video and its example, each by itself. Connect it to "
-            "SamplerCustomAdvanced. Equal scales are ordinary guidance; each scale more calls the model once more a "
-            "step.",
+            "Sets how strongly a sound follows its text, its video and its example, each separately. Connect it to "
+            "SamplerCustomAdvanced. Equal scales give ordinary guidance; each scale adds one model call per step.",
             ["dual cfg", "guidance per modality", "cfg guider", "multi guidance"],
             inputs=[
-                io.Model.Input("model", tooltip="The MODEL of AudioX Load, with or without patches."),
-                io.Conditioning.Input("positive", tooltip="A condition of several modalities, of AudioX Combine."),
+                io.Model.Input("model", tooltip="The model from AudioX Load, with or without patches."),
+                io.Conditioning.Input("positive", tooltip="A condition with several inputs, from AudioX Combine."),
                 io.Float.Input(
                     "text_guidance",
                     default=7.0,
                     min=-20.0,
                     max=100.0,
                     step=0.1,
-                    tooltip="How strongly the text is followed.",
+                    tooltip="How strongly to follow the text.",
                 ),
                 io.Float.Input(
                     "video_guidance",
@@ -64,7 +63,7 @@ class AudioXGuider(io.ComfyNode):
                     min=-20.0,
                     max=100.0,
                     step=0.1,
-                    tooltip="How strongly the video is followed, in what it adds to the text.",
+                    tooltip="How strongly to follow the video, in what it adds to the text.",
                 ),
                 io.Float.Input(
                     "audio_guidance",
@@ -72,12 +71,12 @@ class AudioXGuider(io.ComfyNode):
                     min=-20.0,
                     max=100.0,
                     step=0.1,
-                    tooltip="How strongly the example is followed, in what it adds to text and video.",
+                    tooltip="How strongly to follow the example, in what it adds to text and video.",
                 ),
                 io.Conditioning.Input(
                     "negative",
                     optional=True,
-                    tooltip="What the sound shall keep away from. Nothing connected: the model's null condition.",
+                    tooltip="What the sound should avoid. If nothing is connected: the model's null condition.",
                 ),
             ],
             outputs=[io.Guider.Output()],
@@ -96,7 +95,7 @@ class AudioXGuider(io.ComfyNode):
     ) -> io.NodeOutput:
         model_of(model)  # another kind of model has no such conditions
         if len(positive) != 1 and any(tokens_key(sense) in values for _, values in positive for sense in SENSES):
-            raise InputError("several conditions are connected as positive. Connect one, of AudioX Combine.")
+            raise InputError("several conditions are connected as positive. Connect one, from AudioX Combine.")
         given = [sense for sense in SENSES if tokens_key(sense) in positive[0][1]]
         own = {"video": video_guidance, "audio": audio_guidance}
         # What a condition holds is taken away from the last to the first; the empty prompt is no text to follow.

@@ -9,7 +9,6 @@ from comfy_api.latest import io
 
 from ..audiox_core.errors import AudioXError, InputError
 from ..audiox_core.models.timing import CHANNELS, LONGEST, Timing
-from ..audiox_core.networks.autoencoder import DECODE_HALO
 from ..audiox_core.sampling.windows import with_ends
 from .edit import Kept, edited
 from .names import LATENTS, LOOP, SECONDS, SOURCE
@@ -26,9 +25,8 @@ class AudioXEmptyLatent(io.ComfyNode):
         return schema(
             "AudioXEmptyLatent",
             "AudioX Empty Latent",
-            "An empty latent to sample a sound into. It spans the model's whole window of "
-            f"{TIMING.max_seconds:.2f} s, or as much as a longer sound needs; AudioX Decode keeps the seconds asked "
-            "for here.",
+            f"An empty latent to generate a sound in. It spans the model's whole window of {TIMING.max_seconds:.2f} s, "
+            "or as much as a longer sound needs; AudioX Decode keeps the seconds set here.",
             ["empty audio latent", "audio length", "sound duration", "seamless loop"],
             inputs=[
                 io.Float.Input(
@@ -37,22 +35,23 @@ class AudioXEmptyLatent(io.ComfyNode):
                     min=0.1,
                     max=LONGEST,
                     step=0.01,
-                    tooltip="How long the sound shall be. Up to 10.96 s are made at once, more in windows.",
+                    tooltip="Length of the sound. Up to 10.96 s are made in one go, anything longer in windows.",
                 ),
                 io.Int.Input(
                     "batch_size",
                     default=1,
                     min=1,
                     max=64,
-                    tooltip="How many takes to make at once, with seed, seed + 1 and so on. Each needs memory. AudioX "
-                    "Take picks one.",
+                    tooltip="How many takes to make at once, with seed, seed + 1 and so on. Each one needs memory. "
+                    "AudioX Take picks one.",
                 ),
                 io.Boolean.Input(
                     "loop",
                     default=False,
                     optional=True,
-                    tooltip="The sound's end runs into its beginning. Its length is the nearest one that windows fit "
-                    "into evenly. With samplers other than AudioX Sampler, switch loop on in AudioX Windows too.",
+                    tooltip="The end of the sound leads back into its beginning. The length is rounded to the nearest "
+                    "one that divides evenly into windows. With samplers other than AudioX Sampler, turn on loop in "
+                    "AudioX Windows too.",
                 ),
             ],
             outputs=[io.Latent.Output()],
@@ -76,28 +75,29 @@ class AudioXDecode(io.ComfyNode):
         return schema(
             "AudioXDecode",
             "AudioX Decode",
-            "Turns sampled latents into sound. Unlike VAE Decode Audio it keeps the exact length. It brings the "
-            "loudest sample to full scale (peak), each sound to one loudness, or leaves the model's own level (off).",
+            "Turns sampled latents into sound. Unlike VAE Decode Audio, it keeps the exact length. It brings the "
+            "loudest sample to full scale (peak), brings each sound to the same loudness (loudness), or leaves the "
+            "level as it is (off).",
             ["latent to audio", "vae decode audio", "audio decode"],
             inputs=[
-                io.Vae.Input("vae", tooltip="The VAE of AudioX Load."),
-                io.Latent.Input("latent", tooltip="Sampled latents, of AudioX Sampler or any other sampler."),
+                io.Vae.Input("vae", tooltip="The VAE from AudioX Load."),
+                io.Latent.Input("latent", tooltip="Latents from AudioX Sampler or any other sampler."),
                 io.Float.Input(
                     "seconds",
                     default=0.0,
                     min=0.0,
                     max=LONGEST,
                     step=0.01,
-                    tooltip="How many seconds to keep. 0 keeps what AudioX Empty Latent asked for, or else everything. "
-                    "An edited sound keeps its own length and level.",
+                    tooltip="How many seconds to keep. 0: the length set in AudioX Empty Latent, or everything if none "
+                    "was set. An edited sound keeps its own length and level.",
                 ),
                 io.Combo.Input(
                     "normalize",
                     options=["peak", "off", "loudness"],
                     default="peak",
-                    tooltip="peak: each sound's loudest sample is brought to full scale, as the model's authors do. "
-                    "off: the model's own level, clipped at full scale. loudness: each sound is brought to -16 LUFS, "
-                    "less where its peaks leave no room.",
+                    tooltip="peak: the loudest sample of each sound is brought to full scale, as the model's authors "
+                    "do. off: the model's own level, clipped at full scale. loudness: each sound is brought to -16 "
+                    "LUFS, or less if its peaks leave no room.",
                 ),
             ],
             outputs=[io.Audio.Output()],
@@ -107,12 +107,13 @@ class AudioXDecode(io.ComfyNode):
     @named("AudioX Decode")
     def execute(cls, vae: Any, latent: dict[str, Any], seconds: float, normalize: str) -> io.NodeOutput:
         from ..audiox_core.media import at_level, fit
+        from ..audiox_core.networks.autoencoder import DECODE_HALO  # networks load torch's slow parts
 
         samples = latent["samples"]
         if samples.ndim != 3:
             raise InputError(
-                f"latent has shape {tuple(samples.shape)}, sound has (batch, channels, length). Connect the latents "
-                "of an AudioX sampler."
+                f"latent has shape {tuple(samples.shape)}, sound has (batch, channels, length). Connect latents "
+                "from an AudioX sampler."
             )
         rate = int(getattr(vae, "audio_sample_rate", None) or TIMING.sample_rate)
 
@@ -130,8 +131,8 @@ class AudioXDecode(io.ComfyNode):
         wanted = round((seconds or said) * rate) or held
         if wanted >= held + TIMING.downsampling_ratio:
             raise InputError(
-                f"{wanted / rate:.2f} s are wanted, the latents hold {held / rate:.2f} s. Lower seconds, or set it to "
-                "0 to keep everything."
+                f"{wanted / rate:.2f} s are asked for, but the latents hold only {held / rate:.2f} s. Lower seconds, "
+                "or set it to 0 to keep everything."
             )
         halo = DECODE_HALO if latent.get(LOOP) and whole else 0
         waveform = decode(with_ends(samples, halo) if halo else samples)[..., halo * TIMING.downsampling_ratio :]

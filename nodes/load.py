@@ -31,8 +31,8 @@ class AudioXLoad(io.ComfyNode):
         return schema(
             "AudioXLoad",
             "AudioX Load",
-            "Loads AudioX. Checkpoints lie in models/audiox (or checkpoints, diffusion_models); AudioX itself is "
-            "downloaded when the graph runs, if it is not there yet. The weights are licensed CC-BY-NC 4.0 (no "
+            "Loads AudioX. Checkpoints go into models/audiox (or checkpoints, diffusion_models); AudioX itself is "
+            "downloaded when the graph runs, unless it is already there. The weights are licensed CC-BY-NC 4.0 (no "
             "commercial use).",
             ["audiox", "text to audio", "video to audio", "foley", "soundtrack", "text to music", "model loader"],
             inputs=[
@@ -45,22 +45,22 @@ class AudioXLoad(io.ComfyNode):
                     "text_encoder",
                     options=[AUTO, *host.text_encoders()],
                     default=AUTO,
-                    tooltip="T5-base, for example t5_base.safetensors, as Stable Audio uses it. auto looks for it in "
+                    tooltip="T5-base, for example the t5_base.safetensors that Stable Audio uses. auto looks in "
                     "models/text_encoders and models/audiox.",
                 ),
                 io.Combo.Input(
                     "precision",
                     options=["auto", "fp16", "bf16", "fp32", "fp8"],
                     default="auto",
-                    tooltip="What weights are kept and multiplied in. auto: what suits the device, fp16 on most. "
-                    "fp8 only keeps them so: half the memory, less exact.",
+                    tooltip="Number format of the weights and of the computation. auto: whatever suits the device, "
+                    "usually fp16. fp8 is for storage only: half the memory, less accurate.",
                 ),
                 io.Combo.Input(
                     "offload",
                     options=["auto", "on", "off"],
                     default="auto",
-                    tooltip="auto: ComfyUI decides what stays on the device. on: as little as possible, slower. off: "
-                    "everything of the model.",
+                    tooltip="auto: ComfyUI decides what stays on the GPU. on: as little as possible, slower. off: the "
+                    "whole model.",
                 ),
                 io.Float.Input(
                     "max_vram_gb",
@@ -68,15 +68,17 @@ class AudioXLoad(io.ComfyNode):
                     min=0.0,
                     max=1024.0,
                     step=0.1,
-                    tooltip="How much of the device the model may hold while it works; the rest is streamed from RAM. "
-                    "0: as much as ComfyUI would use.",
+                    tooltip="The most GPU memory, in GB, that the model may use while it works; the rest is streamed "
+                    "from RAM. 0: as much as ComfyUI allows.",
                 ),
             ],
             outputs=[
                 io.Model.Output(),
                 EncodersType.Output(display_name="encoders"),
                 io.Vae.Output(),
-                io.String.Output(display_name="report", tooltip="The machine, and where each part of the model goes."),
+                io.String.Output(
+                    display_name="report", tooltip="Your hardware, and where each part of the model goes."
+                ),
             ],
         )
 
@@ -136,8 +138,8 @@ def checkpoint_tip() -> str:
             entries.append(f"{name}: not here yet; running the graph downloads it from {member.released.source}.")
         else:
             entries.append(f"{name}: {found.checkpoint.name} of {found.checkpoint.parent.name}, already here.")
-    entries += ["Others: files in your model folders, a config.json may lie beside each."]
-    return " ".join([*entries, "demo makes noise: it shows that everything runs."])
+    entries += ["Others: files in your model folders, with a config.json beside them if they came with one."]
+    return " ".join([*entries, "demo only makes noise, to show that everything runs."])
 
 
 def is_released(option: str) -> bool:

@@ -28,8 +28,8 @@ class AudioXTimedText(io.ComfyNode):
         return schema(
             "AudioXTimedText",
             "AudioX Timed Text",
-            "Prompts that change in the course of a long sound, each from a time on. Every window takes the prompt "
-            "that holds in the middle of what it adds. Give the same seconds to AudioX Empty Latent.",
+            "Prompts that change over the course of a long sound, each starting at a given time. Each window uses the "
+            "prompt at the middle of what it adds. Set AudioX Empty Latent to the same seconds.",
             ["prompt schedule", "prompt travel", "timed prompts", "storyboard"],
             inputs=[
                 EncodersType.Input("encoders", tooltip=ENCODERS_TIP),
@@ -37,7 +37,7 @@ class AudioXTimedText(io.ComfyNode):
                     "lines",
                     multiline=True,
                     default="0:00 rain\n0:12 thunder",
-                    tooltip="A time and a prompt on each line, such as 0:12 thunder.",
+                    tooltip="One time and prompt per line, for example 0:12 thunder.",
                 ),
                 io.Float.Input(
                     "seconds",
@@ -45,7 +45,7 @@ class AudioXTimedText(io.ComfyNode):
                     min=0.1,
                     max=LONGEST,
                     step=0.01,
-                    tooltip="How long the sound is.",
+                    tooltip="Length of the sound.",
                 ),
                 io.Float.Input(
                     "kept",
@@ -54,8 +54,8 @@ class AudioXTimedText(io.ComfyNode):
                     max=10.9,
                     step=0.1,
                     optional=True,
-                    tooltip="Seconds that each window keeps of the one before it. 0: half a window. More of them make "
-                    "prompts change more precisely.",
+                    tooltip="Seconds that each window keeps from the one before it. 0: half a window. Keeping more "
+                    "makes prompts change closer to their times.",
                 ),
             ],
             outputs=[
@@ -93,11 +93,11 @@ class AudioXWindows(io.ComfyNode):
         return schema(
             "AudioXWindows",
             "AudioX Windows",
-            "How KSampler and all other samplers make a latent longer than the model's window: in windows that are "
-            "blended in every step. AudioX's MODEL does that without this node too, with the values shown here.",
+            "Sets how KSampler and all other samplers make a latent longer than the model's window: in windows that "
+            "are blended in every step. The AudioX model does this without this node too, with the values shown here.",
             ["context windows", "long audio", "sliding window", "loop"],
             inputs=[
-                io.Model.Input("model", tooltip="The MODEL of AudioX Load, with or without patches."),
+                io.Model.Input("model", tooltip="The model from AudioX Load, with or without patches."),
                 io.Float.Input(
                     "kept",
                     default=0.0,
@@ -105,20 +105,21 @@ class AudioXWindows(io.ComfyNode):
                     max=10.9,
                     step=0.1,
                     tooltip="Seconds that neighbouring windows share. 0: half a window. A video's condition brings its "
-                    "own.",
+                    "own value.",
                 ),
                 io.Boolean.Input(
                     "loop",
                     default=False,
-                    tooltip="The sound's end runs into its beginning. Switch loop on in AudioX Empty Latent too.",
+                    tooltip="The end of the sound leads back into its beginning. Turn on loop in AudioX Empty Latent "
+                    "too.",
                 ),
                 io.Int.Input(
                     "at_once",
                     default=1,
                     min=1,
                     max=64,
-                    tooltip="How many windows go through the model in one call. More are faster on a large GPU, and "
-                    "take more memory.",
+                    tooltip="How many windows go through the model in one call. More are faster on a large GPU, but "
+                    "need more memory.",
                 ),
             ],
             outputs=[io.Model.Output()],

@@ -164,7 +164,7 @@ class AudioX(comfy.model_base.BaseModel):
         need = self.audiox.backbone.work(self.audiox_format, *self.at_once(noise.shape), None)
         network.hold = self.audiox_holds and need <= host.free_memory(device)
         if not network.hold:
-            log.warning("AudioX: memory is short, so that what one step could keep for the next is made anew in each.")
+            log.warning("AudioX: memory is tight, so what one step could keep for the next is computed again in each.")
 
     def check_windows(self, noise: Tensor | None) -> None:
         """Says what ComfyUI's context windows cannot do, before they fail with an index error."""
@@ -173,8 +173,8 @@ class AudioX(comfy.model_base.BaseModel):
             return
         if noise.shape[0] > 1 and noise.shape[2] > windows.context_length:
             raise InputError(
-                f"ComfyUI's context windows take one latent at a time, this batch has {noise.shape[0]}. Generate them "
-                "one by one, or disconnect Context Windows."
+                f"ComfyUI's context windows take one latent at a time, but this batch has {noise.shape[0]}. Generate "
+                "them one by one, or disconnect Context Windows."
             )
 
     def tell_of_length(self, noise: Tensor) -> None:
@@ -187,8 +187,8 @@ class AudioX(comfy.model_base.BaseModel):
             return
         self._told = weakref.ref(noise)  # a run's conditions are all asked with the same one
         log.warning(
-            "AudioX: Context Windows makes %.2f s at once, the model was trained on %.2f s: the sound may lose its "
-            "course. Set its length to %d, or leave it out: AudioX makes windows of its own.",
+            "AudioX: Context Windows makes %.2f s at a time, but the model was trained on %.2f s: the sound may drift. "
+            "Set its length to %d, or remove it: AudioX makes windows by itself.",
             *(timing.to_seconds(at_once), timing.max_seconds, timing.latents),
         )
 

@@ -67,7 +67,7 @@ class HostRunner:
             # Only here has the exception let go of the tensors in its frames.
             free_others(patcher)
         raise OutOfMemory(
-            f"{part.label}: out of memory on {patcher.load_device} ({said}). To mend it: offload on or a smaller "
+            f"{part.label}: out of memory on {patcher.load_device} ({said}). To fix it: offload on or a smaller "
             "max_vram_gb in AudioX Load, precision fp16 or fp8, or close other programs that use the GPU."
         )
 

@@ -31,16 +31,17 @@ class AudioXSampler(io.ComfyNode):
         return schema(
             "AudioXSampler",
             "AudioX Sampler",
-            "Samples a sound, by default with the recipe of the model's authors: for AudioX 250 steps of dpmpp-3m-sde "
-            "from sigma 500 to 0.3 and guidance 7, for AudioX-Turbo 4 steps. KSampler with dpmpp_3m_sde and the "
-            "exponential scheduler does the same (for AudioX-Turbo: lcm and simple, cfg 1).",
+            "Generates a sound, by default with the settings of the model's authors: for AudioX 250 steps of "
+            "dpmpp-3m-sde from sigma 500 to 0.3 and guidance 7, for AudioX-Turbo 4 steps. KSampler with dpmpp_3m_sde "
+            "and the exponential scheduler does the same (for AudioX-Turbo: lcm and simple, cfg 1).",
             ["ksampler", "audio sampler", "generate sound", "generate music", "text to audio", "video to audio"],
             inputs=[
-                io.Model.Input("model", tooltip="The model of AudioX Load, with or without patches such as LoRAs."),
-                io.Conditioning.Input("positive", tooltip="What the sound shall follow."),
+                io.Model.Input("model", tooltip="The model from AudioX Load, with or without patches such as LoRAs."),
+                io.Conditioning.Input("positive", tooltip="What the sound should follow."),
                 io.Latent.Input(
                     "latent",
-                    tooltip="Empty to start from noise, or a sound's latents to vary it (with denoise below 1).",
+                    tooltip="An empty latent to start from noise, or the latents of a sound to vary (with denoise "
+                    "below 1).",
                 ),
                 io.Int.Input(
                     "seed",
@@ -48,15 +49,15 @@ class AudioXSampler(io.ComfyNode):
                     min=0,
                     max=0xFFFFFFFFFFFFFFFF,
                     control_after_generate=True,
-                    tooltip="The same seed and settings give the same sound on the same machine. On another device "
-                    "the noise is the same, and what is made of it is rounded differently.",
+                    tooltip="The same seed and settings give the same sound on the same machine. Another device starts "
+                    "from the same noise, but rounds differently.",
                 ),
                 io.Int.Input(
                     "steps",
                     default=0,
                     min=0,
                     max=1000,
-                    tooltip=f"Noise levels to go through. {OWN} (250; AudioX-Turbo 4). Fewer are quicker.",
+                    tooltip=f"Number of sampling steps. {OWN} (250; AudioX-Turbo 4). Fewer are quicker.",
                 ),
                 io.Float.Input(
                     "guidance",
@@ -64,15 +65,15 @@ class AudioXSampler(io.ComfyNode):
                     min=-20.0,
                     max=100.0,
                     step=0.1,
-                    tooltip="How strongly the sound follows the condition rather than the negative one. 1 switches it "
-                    f"off and takes half the time. {OWN} (7; AudioX-Turbo 1).",
+                    tooltip="How strongly the sound follows the positive condition rather than the negative one. 1 "
+                    f"turns guidance off and takes half the time. {OWN} (7; AudioX-Turbo 1).",
                 ),
                 io.Combo.Input(
                     "sampler",
                     options=SAMPLER_NAMES,
                     default=AUTO,
                     tooltip="The solver. auto: the model's own (dpmpp-3m-sde; AudioX-Turbo dmd). k-heun and k-dpm-2 "
-                    "call the model twice a step.",
+                    "call the model twice per step.",
                 ),
                 io.Float.Input(
                     "sigma_min",
@@ -81,7 +82,7 @@ class AudioXSampler(io.ComfyNode):
                     max=100.0,
                     step=0.001,
                     round=False,
-                    tooltip=f"The lowest noise level. {OWN} (0.3); lower ones tend to add hiss.",
+                    tooltip=f"The lowest noise level. {OWN} (0.3); lower values tend to add hiss.",
                 ),
                 io.Float.Input(
                     "sigma_max",
@@ -98,7 +99,7 @@ class AudioXSampler(io.ComfyNode):
                     min=0.0,
                     max=10.0,
                     step=0.1,
-                    tooltip="How the levels are spaced: 1 evenly in log sigma; above 1 more of them are low. "
+                    tooltip="Spacing of the noise levels: 1 is even in log sigma; above 1, more of them are low. "
                     f"{OWN} (1).",
                 ),
                 io.Float.Input(
@@ -107,7 +108,7 @@ class AudioXSampler(io.ComfyNode):
                     min=0.0,
                     max=1.0,
                     step=0.05,
-                    tooltip="Draws back the loudness that strong guidance adds. 0 is off.",
+                    tooltip="Reduces the loudness that strong guidance adds. 0: off.",
                 ),
                 io.Float.Input(
                     "denoise",
@@ -115,23 +116,23 @@ class AudioXSampler(io.ComfyNode):
                     min=0.0,
                     max=1.0,
                     step=0.01,
-                    tooltip="Below 1 only the last part of the schedule is run, so that the latent's own sound stays "
+                    tooltip="Below 1, only the last part of the schedule is run, so that the sound in the latent stays "
                     "recognisable.",
                 ),
                 io.Conditioning.Input(
                     "negative",
                     optional=True,
-                    tooltip="What the sound shall keep away from. Nothing connected: the model's null condition, as in "
-                    "the recipe.",
+                    tooltip="What the sound should avoid. If nothing is connected: the model's null condition, as in "
+                    "the authors' recipe.",
                 ),
                 io.Combo.Input(
                     "long",
                     options=list(LONG),
                     default=LONG[0],
                     optional=True,
-                    tooltip="How a sound longer than the model's window (10.96 s) is made. continue: window after "
-                    "window, each carrying on the one before, so that a beat and a key last. together: all windows "
-                    "blended in every step, for ambience.",
+                    tooltip="How to make a sound longer than the model's window (10.96 s). continue: one window after "
+                    "another, each carrying on from the one before, so that a beat and a key last. together: all "
+                    "windows are blended in every step, for ambience.",
                 ),
                 io.Float.Input(
                     "kept",
@@ -140,8 +141,8 @@ class AudioXSampler(io.ComfyNode):
                     max=10.9,
                     step=0.1,
                     optional=True,
-                    tooltip="Seconds that each window keeps of the one before it. 0: half a window. The condition of a "
-                    "video brings its own.",
+                    tooltip="Seconds that each window keeps from the one before it. 0: half a window. A video's "
+                    "condition brings its own value.",
                 ),
             ],
             outputs=[io.Latent.Output()],
@@ -198,7 +199,7 @@ def model_of(patcher: Any) -> Any:
     """What the MODEL is, by the core's description. Raises InputError for another kind of model."""
     described = getattr(patcher.model, "audiox", None)
     if described is None:
-        raise InputError("the model connected is not AudioX's. Connect the MODEL of AudioX Load.")
+        raise InputError("the connected model is not an AudioX model. Connect the MODEL from AudioX Load.")
     return described
 
 

@@ -27,12 +27,12 @@ class AudioXSetSoundtrack(io.ComfyNode):
         return schema(
             "AudioXSetSoundtrack",
             "AudioX Set Soundtrack",
-            "Puts a sound under a video. The pictures are copied as they are, not encoded again; Save Video (format "
-            "and codec auto) then copies them too. A video made in the graph is encoded once.",
+            "Adds a sound to a video. The picture is copied, not re-encoded; Save Video (format and codec auto) then "
+            "copies it too. A video made in the graph is encoded once.",
             ["soundtrack", "add audio to video", "mux audio", "foley", "video combine"],
             inputs=[
-                io.Video.Input("video", tooltip="The video. It is left as it is; a new one comes out."),
-                io.Audio.Input("audio", tooltip="The sound. The first of a batch is taken."),
+                io.Video.Input("video", tooltip="The video. It stays unchanged; the output is a new one."),
+                io.Audio.Input("audio", tooltip="The sound. Only the first of a batch is used."),
                 io.Combo.Input(
                     "mode",
                     options=["replace", "mix"],
@@ -45,7 +45,8 @@ class AudioXSetSoundtrack(io.ComfyNode):
                     min=-100000.0,
                     max=100000.0,
                     step=0.01,
-                    tooltip="Seconds into the video at which the sound begins. Below 0 its beginning is cut off.",
+                    tooltip="When the sound starts, in seconds of the video. Below 0, the beginning of the sound is "
+                    "cut off.",
                 ),
                 io.Float.Input(
                     "gain",
@@ -53,7 +54,7 @@ class AudioXSetSoundtrack(io.ComfyNode):
                     min=0.0,
                     max=10.0,
                     step=0.01,
-                    tooltip="The sound's level: 1 as it is, 0.5 half, 2 double (clipped at full scale).",
+                    tooltip="Volume of the sound: 1 unchanged, 0.5 half, 2 double (clipped at full scale).",
                 ),
                 io.Float.Input(
                     "fade_in",
@@ -62,7 +63,7 @@ class AudioXSetSoundtrack(io.ComfyNode):
                     max=600.0,
                     step=0.01,
                     optional=True,
-                    tooltip="Seconds in which the new sound fades in.",
+                    tooltip="Length of the new sound's fade-in, in seconds.",
                 ),
                 io.Float.Input(
                     "fade_out",
@@ -71,14 +72,14 @@ class AudioXSetSoundtrack(io.ComfyNode):
                     max=600.0,
                     step=0.01,
                     optional=True,
-                    tooltip="Seconds in which the new sound fades out, before its end or the video's.",
+                    tooltip="Length of the new sound's fade-out, in seconds, before it or the video ends.",
                 ),
                 io.String.Input(
                     "keep",
                     default="",
                     optional=True,
-                    tooltip="Where the video's own sound is kept and the new one left out, such as dialogue: seconds "
-                    "of the video as start-end, with commas between: 3-5, 8.2-9.",
+                    tooltip="Where to keep the video's own sound and leave out the new one, for example for dialogue: "
+                    "start-end in seconds of the video, separated by commas: 3-5, 8.2-9.",
                 ),
                 io.Float.Input(
                     "duck",
@@ -87,14 +88,14 @@ class AudioXSetSoundtrack(io.ComfyNode):
                     max=60.0,
                     step=0.5,
                     optional=True,
-                    tooltip="With mix: by how many dB the new sound goes down while the video's own one sounds. 12 "
-                    "makes it a background, 0 leaves it as it is.",
+                    tooltip="With mix: how many dB to lower the new sound while the video's own sound is heard. 12 "
+                    "puts it in the background, 0 leaves it as it is.",
                 ),
                 io.Boolean.Input(
                     "keep_rest",
                     default=False,
                     optional=True,
-                    tooltip="Whether the video keeps its own sound before the new one begins and after it ends.",
+                    tooltip="Keeps the video's own sound before the new one starts and after it ends.",
                 ),
             ],
             outputs=[io.Video.Output()],
@@ -116,7 +117,9 @@ class AudioXSetSoundtrack(io.ComfyNode):
         keep_rest: bool = False,
     ) -> io.NodeOutput:
         if audio is None:
-            raise InputError("there is no sound. Connect a sound that exists.")
+            raise InputError(
+                "there is no sound: the video or file connected to it has none. Connect something with sound."
+            )
         options = {"mode": mode, "offset": offset, "gain": gain, "fade_in": fade_in, "fade_out": fade_out}
         options |= {"keep": keep, "duck": duck, "keep_rest": keep_rest}
         found = file_video(video)
@@ -185,24 +188,69 @@ class AudioXSpectrogram(io.ComfyNode):
         return schema(
             "AudioXSpectrogram",
             "AudioX Spectrogram",
-            "A picture of a sound: time to the right, frequency upwards, loudness as brightness. Connect it to Preview "
-            "Image.",
+            "Draws a sound as a picture with numbered axes: time to the right, frequency upwards, loudness as "
+            "brightness. Connect it to Preview Image.",
             ["audio to image", "spectrum", "waveform", "visualize audio"],
             inputs=[
-                io.Audio.Input("audio", tooltip="The sound. A batch gives one picture each."),
-                io.Int.Input("width", default=1024, min=64, max=8192, tooltip="The picture's width in pixels."),
-                io.Int.Input("height", default=384, min=64, max=4096, tooltip="The picture's height in pixels."),
+                io.Audio.Input("audio", tooltip="The sound. In a batch, each sound gets its own picture."),
+                io.Int.Input("width", default=1024, min=64, max=8192, tooltip="Width of the picture in pixels."),
+                io.Int.Input("height", default=384, min=64, max=4096, tooltip="Height of the picture in pixels."),
+                io.Boolean.Input(
+                    "axes",
+                    default=True,
+                    optional=True,
+                    tooltip="Draw numbers at the sides: seconds, Hz and dB. Very small pictures have none.",
+                ),
+                io.Combo.Input(
+                    "scale",
+                    options=["log", "mel"],
+                    default="log",
+                    optional=True,
+                    tooltip="Frequency scale. log: every octave has the same height. mel: spaced as we hear them, with "
+                    "more room for high frequencies.",
+                ),
+                io.Boolean.Input(
+                    "show_waveform", default=False, optional=True, tooltip="Draw the waveform above the picture."
+                ),
+                io.String.Input(
+                    "regions",
+                    default="",
+                    optional=True,
+                    tooltip="Seconds to mark in green, such as those regenerated with AudioX Edit: 3-5, 8.2-9.",
+                ),
+                io.String.Input(
+                    "windows",
+                    default="",
+                    optional=True,
+                    tooltip="Windows to mark in blue, as start-end in seconds, separated by commas. They may overlap: "
+                    "0-10.96, 5.5-16.4.",
+                ),
             ],
             outputs=[io.Image.Output()],
         )
 
     @classmethod
     @named("AudioX Spectrogram")
-    def execute(cls, audio: Any, width: int, height: int) -> io.NodeOutput:
+    def execute(
+        cls,
+        audio: Any,
+        width: int,
+        height: int,
+        axes: bool = True,
+        scale: str = "log",
+        show_waveform: bool = False,
+        regions: str = "",
+        windows: str = "",
+    ) -> io.NodeOutput:
         from ..audiox_core.media import spectrogram_image
+        from ..audiox_core.media.spans import read_spans
 
         if audio is None:
-            raise InputError("there is no sound. Connect a sound that exists.")
+            raise InputError(
+                "there is no sound: the video or file connected to it has none. Connect something with sound."
+            )
         rate = int(audio["sample_rate"])
-        pictures = [spectrogram_image(item, rate, width=width, height=height) for item in audio["waveform"]]
+        look = {"width": width, "height": height, "axes": axes, "scale": scale, "show_waveform": show_waveform}
+        look |= {"regions": read_spans(regions, "regions"), "windows": read_spans(windows, "windows")}
+        pictures = [spectrogram_image(item, rate, **look) for item in audio["waveform"]]
         return io.NodeOutput(torch.stack(pictures).float() / 255)  # (B, H, W, 3)

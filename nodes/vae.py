@@ -42,7 +42,7 @@ def cannot_be_saved() -> dict[str, Tensor]:
     """In place of the VAE's weights, which nothing reads in the form that ComfyUI writes. Raises InputError."""
     raise InputError(
         "AudioX's VAE is not saved on its own: it is part of the model's file. Connect the MODEL to Save Model "
-        "(ModelSave), which writes a whole checkpoint for AudioX Load, the VAE in it."
+        "(ModelSave), which writes a whole checkpoint for AudioX Load, including the VAE."
     )
 
 

@@ -71,7 +71,7 @@ def see(
     there = _there(found, images, fps, start)
     shown = min(seconds or there, there)
     if math.isinf(shown):
-        raise InputError("seconds is 0 and a single picture never ends. Give the seconds of the sound.")
+        raise InputError("seconds is 0, but a single picture has no length. Set seconds to the length of the sound.")
     if shown > LONGEST:
         raise InputError(f"the video lasts {shown:.0f} s from start on. Choose at most {LONGEST:g} seconds.")
     at_once = max(count / rate for rate, count in reads.rates)  # what the model sees in one look

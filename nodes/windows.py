@@ -44,7 +44,7 @@ def windows_of(timing: Timing, latents: int, plan: tuple[int, int] | None, wish:
     if plan is not None and (plan[0] != latents or wish.loop):
         wanted = "a loop" if wish.loop else f"{timing.to_seconds(latents):.2f} s"
         raise InputError(
-            f"a condition was encoded for windows over {timing.to_seconds(plan[0]):.2f} s, the latent is {wanted}. "
+            f"a condition was encoded for windows over {timing.to_seconds(plan[0]):.2f} s, but the latent is {wanted}. "
             "Connect the seconds of AudioX Encode Video (or Timed Text) to AudioX Empty Latent."
         )
     kept = wish.kept if plan is None else plan[1]

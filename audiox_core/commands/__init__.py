@@ -1,1 +1,1 @@
-"""The command line's commands; __main__ is their door."""
+"""The command line's commands; running.py chooses one, __main__ is their door."""

@@ -41,7 +41,7 @@ def prompts_of(
     times = [when for when, _ in timed]
     for when in times:
         if times.count(when) > 1:
-            raise InputError(f"{moment}: two prompts begin at {when} s. Keep one of them.")
+            raise InputError(f"{moment}: two prompts start at {when} s. Keep one of them.")
     return text, timed
 
 
@@ -67,6 +67,6 @@ def _read(path: Path, name: str) -> str:
             raise InputError(f"{name}: {name_of(path)} is too large for prompts. Give a file of text.")
         return path.read_bytes().decode("utf-8-sig")
     except UnicodeDecodeError as error:
-        raise InputError(f"{name}: {name_of(path)} is no UTF-8 text ({error.reason}). Save it as UTF-8.") from error
+        raise InputError(f"{name}: {name_of(path)} is not UTF-8 text ({error.reason}). Save it as UTF-8.") from error
     except OSError as error:
         raise InputError(f"{name}: {name_of(path)} cannot be read ({error.strerror or error}). Check it.") from error

@@ -13,10 +13,11 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ..errors import AudioXError, InputError
+from ..errors import AudioXError, InputError, interruption
 from .asked import prompts_of, settings_of
+from .drawing import look_of
 from .job import Job, is_video, real_paths
-from .listing import OUTPUT, SOUNDTRACK, WRITTEN, Row, check_names, read_list
+from .listing import OUTPUT, SOUNDTRACK, TIMES, WRITTEN, Row, check_names, read_list
 from .making import described, loaded
 from .notes import FOLDER, Notes, mark_of, stamp
 from .options import place_of, soundtrack_of
@@ -46,11 +47,16 @@ class Batch:
 
     def __init__(self, args: argparse.Namespace, spread: Spread) -> None:
         self.args, self.spread, self.home = args, spread, Path(args.out)
+        from ..media.reading import name_of
+
         self.made = self.finished = self.failed = 0
         path = Path(args.list)
         self.rows, self.folder = read_list(path)
         if path.is_dir() and os.path.realpath(path) == os.path.realpath(self.home):
             raise InputError("--out is the folder of the videos themselves, which stay. Choose another.")
+        there = next((p for p in (self.home, *self.home.parents) if os.path.lexists(p)), self.home)
+        if os.path.lexists(there) and not there.is_dir():
+            raise InputError(f"--out {name_of(there)}: is a file. Give a folder; it is made if it isn't there yet.")
         self.defaults = settings_of(args) | {name: getattr(args, name) for name in WRITTEN if name != OUTPUT}
         self.read = real_paths([path])
         self.notes = Notes(self.home)
@@ -84,7 +90,10 @@ class Batch:
         return f"{len(self.rows)} rows: {made} made, {self.finished} finished before, {failed} failed"
 
     def _fail(self, number: int, error: Exception, *, once: bool = False) -> None:
-        """Counts and tells it; what all processes find is told by one of them."""
+        """Counts and tells it; what all processes find is told by one of them. Ctrl-C is no error of a row."""
+        stopped = interruption(error)
+        if stopped is not None:
+            raise stopped from None
         if once and not self.spread.main:
             return
         self.failed += 1
@@ -106,12 +115,16 @@ class Batch:
     def _found(self, options: Mapping[str, Any]) -> dict[str, Any]:
         """What of a row's options stands in files, which are looked for from the list's folder on."""
         from ..models.settings import MEDIA_FILES
+        from ..models.timed import parse_time
 
         found: dict[str, Any] = {n: self.folder / options[n] for n in MEDIA_FILES if isinstance(options.get(n), str)}
         text, at = prompts_of(options.get("text"), options.get("at", ()), self.folder, "text", "at")
         found |= {"text": text} if options.get("text") is not None else {}
         found |= {"at": at} if at or "at" in options else {}
         found |= {"seconds": 0.0} if options.get("seconds") == "all" else {}
+        for name in TIMES & options.keys():
+            if isinstance(options[name], str) and ":" in options[name]:
+                found[name] = parse_time(options[name], name)
         return found
 
     def _job(self, number: int, own: Mapping[str, Any]) -> Job:
@@ -119,15 +132,17 @@ class Batch:
         for name, kind in WRITTEN.items():
             if kind is bool and not isinstance(own.get(name, False), bool):
                 raise InputError(f"{name}: expected true or false, got {str(own[name])[:60]!r}")
-        from ..models.settings import check_takes
+        from ..models.settings import BEGUN, check_takes
 
         values = {**self.defaults, **own}
+        # The command's own start is for the rows that have something to begin in.
+        values |= {name: 0.0 for name, begun in BEGUN.items() if name not in own and values.get(begun) is None}
         check_takes(values["takes"])
         target = self._target(number, values, own.get(OUTPUT))
         for name in SOUNDTRACK:
             if own.get(name) and not is_video(target):
                 raise InputError(f"{name}: there is no video to be written. Give one, and a video file as output.")
-        soundtrack = soundtrack_of(argparse.Namespace(**values), True) if is_video(target) else {}
+        soundtrack = soundtrack_of(argparse.Namespace(**values), True, dashes="") if is_video(target) else {}
         return Job(
             {name: value for name, value in values.items() if name not in WRITTEN},
             target,
@@ -136,6 +151,7 @@ class Batch:
             soundtrack=soundtrack,
             covers=self.spread.main,
             picture=target.with_suffix(".png") if values["spectrogram"] else None,
+            look=look_of(self.args),
             takes=values["takes"],
             names=(OUTPUT, "spectrogram"),
         )
@@ -159,7 +175,9 @@ class Batch:
         home, real = os.path.realpath(self.home), os.path.realpath(self.home / path)
         inside = os.path.normcase(real).startswith(os.path.join(os.path.normcase(home), ""))
         if path.is_absolute() or ".." in path.parts or not inside or path.parts[0] == FOLDER:
-            raise InputError(f"output: {output[:60]!r} is no name for a file in --out. Give one without .. and /.")
+            raise InputError(
+                f"output: {output[:60]!r} is not a file name inside --out. Give one without .. and without a leading /."
+            )
         return self.home / path
 
     def _name(self, job: Job) -> str:
@@ -216,7 +234,7 @@ def batch(args: argparse.Namespace) -> int:
             pipe = loaded(argparse.Namespace(**vars(args) | {"quiet": quiet})) if mine else None
         work.make(mine, pipe)
     except BaseException:
-        args.told = f"{work.told(work.made, work.failed)}; the same command goes on from there"
+        args.told = f"{work.told(work.made, work.failed)}; run the same command again to continue"
         raise
     made, failed = spread.sums(work.made, work.failed)
     if spread.main:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..errors import InputError
 from .asked import settings_of
+from .drawing import look_of
 from .job import Job, is_video
 from .making import described, make, optional
 
@@ -29,7 +30,7 @@ def change(args: argparse.Namespace) -> None:
     check_file("SOURCE", args.source)
     info = probe(args.source)
     if not info.has_audio:
-        raise InputError(f"SOURCE: {name_of(args.source)} has no sound. Give a file that has.")
+        raise InputError(f"SOURCE: {name_of(args.source)} has no sound. Give a file with sound.")
     moving, target = info.has_video and not info.is_image, Path(args.output)
     if is_video(target) and not moving:
         raise InputError(f"-o {name_of(target)}: a video file needs a video as SOURCE. Use .wav or .flac.")
@@ -39,6 +40,7 @@ def change(args: argparse.Namespace) -> None:
         video=args.source if moving else None,
         covers=False,
         picture=optional(args.spectrogram),
+        look=look_of(args),
         takes=args.takes,
         overwrite=args.overwrite,
         inputs=(args.source, args.image, args.audio, args.video),
@@ -78,14 +80,17 @@ def _way(args: argparse.Namespace, timing: Timing, waveform: Tensor) -> tuple[fl
     source, samples = (waveform, timing.sample_rate), waveform.shape[-1]
     if args.command == "vary":
         editing.check_strength(args.strength)
+        editing.check_lasting(samples / timing.sample_rate)
         return samples / timing.sample_rate, partial(_called, editing.vary, source=source, strength=args.strength)
     if args.command == "edit":
         regions = parse_spans(args.regions, "--regions")
         made = Edit.of(timing, samples, regions)
+        editing.check_lasting(made.seconds)
         return made.seconds, partial(_called, editing.edit, source=source, regions=regions, feather=args.feather)
     added = {"before": args.before, "after": args.after}
     editing.check_added(timing, **added)
     made = Edit.of(timing, samples, (), **added)
+    editing.check_lasting(made.seconds, **added)
     return made.seconds, partial(_called, editing.extend, source=source, feather=args.feather, **added)
 
 
@@ -96,7 +101,7 @@ def _called(function: Any, pipe: Any, **given: Any) -> Any:
 def _check_reach(args: argparse.Namespace, seconds: float, pictures: float | None) -> None:
     """Raises InputError unless a video's pictures reach as far as its longer sound."""
     if args.before:
-        raise InputError("--before: a video has no pictures before its first one. Write the sound alone, as .wav.")
+        raise InputError("--before: a video has no pictures before its first one. Write only the sound, as .wav.")
     if pictures is not None and seconds > pictures + 0.1:
         most = max(pictures - (seconds - args.after), 0.0)
         raise InputError(

@@ -40,7 +40,7 @@ class Job:
 
     video is the file whose pictures are copied, from `offset` seconds of it on with the new sound, as `soundtrack`
     says (what set_soundtrack takes); covers: what of it gets no new sound is told. way(pipe, **settings) makes the
-    sound. names are what messages call the files.
+    sound. look is how the picture is drawn, as spectrogram_image takes it. names are what messages call the files.
     """
 
     settings: dict[str, Any]
@@ -50,6 +50,7 @@ class Job:
     soundtrack: dict[str, Any] = field(default_factory=dict)
     covers: bool = True
     picture: Path | None = None
+    look: dict[str, Any] = field(default_factory=dict)
     preview: Path | None = None
     takes: int = 1
     keep_finished: bool = False
@@ -103,15 +104,20 @@ class Job:
     def check(self, model: Model) -> Settings:
         """The resolved settings, after all checks of them and their files. Raises InputError and MediaError."""
         from ..media.given import check_sources
-        from ..models.settings import Settings
+        from ..models.settings import BEGUN, Settings
 
         given = Settings.named(**self.settings).resolved(model)
+        for name, begun in BEGUN.items():
+            if getattr(given, name) and getattr(given, begun) is None:
+                raise InputError(f"{name}: there is no {begun} to begin in. Give one, or leave {name} out.")
         check_sources(given)
         if self.preview is not None and (given.loop or given.long == "together"):
-            raise InputError("--preview: it is finished only as a whole. Leave --preview, or --loop and together, out.")
+            raise InputError(
+                "--preview: such a sound is only finished as a whole. Leave out --preview, or --loop and together."
+            )
         if self.keep_finished and (given.loop or given.long == "together"):
-            whole = "a loop, or a sound made together, is finished only as a whole"
-            raise InputError(f"--keep-finished: {whole}. Leave --keep-finished, or --loop and together, out.")
+            whole = "a loop, or a sound made together, is only finished as a whole"
+            raise InputError(f"--keep-finished: {whole}. Leave out --keep-finished, or --loop and together.")
         return given
 
     def check_video(self, given: Settings, hint: str = "") -> float:
@@ -134,7 +140,9 @@ class Job:
         reach = float(check_soundtrack(self.video, self.target, **self.soundtrack)) - self.offset
         end = self.offset + min(given.seconds or 0.0, reach)
         if any(a <= self.offset and b >= end for a, b in check_spans(self.soundtrack.get("keep") or (), "keep")):
-            raise InputError("keep leaves nothing of the new sound to hear. Name less of the video's time.")
+            raise InputError(
+                "keep covers all of the new sound, so nothing of it would be heard. Name a shorter part of the video."
+            )
         return reach
 
     def make(self, pipe: Pipeline, given: Settings, reach: float, *, progress: bool) -> Iterator[str]:
@@ -154,7 +162,7 @@ class Job:
             sound = self.way(pipe, **self.settings | seed, **told)
             self._write(sound, target, picture)
             yield f"{name_of(target)}: {min(sound.seconds, reach):.2f} s of sound at {sound.sample_rate} Hz"
-            if self.keep_finished and sound.seconds < (given.seconds or 0.0) - 0.01:
+            if not sound.finished:
                 raise KeyboardInterrupt
 
     def _write(self, sound: Sound, target: Path, picture: Path | None) -> None:
@@ -166,9 +174,7 @@ class Job:
         else:
             sound.save(target)
         if picture is not None:
-            from ..media import spectrogram_image, write_png
-
-            write_png(picture, spectrogram_image(sound.waveform, sound.sample_rate))
+            sound.save_spectrogram(picture, **self.look)
 
     def _save_preview(self, sound: Sound) -> None:
         assert self.preview is not None

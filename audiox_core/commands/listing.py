@@ -17,6 +17,7 @@ OUTPUT = "output"
 SOUNDTRACK = {"mix": bool, "keep_rest": bool, "keep": str, "duck": float, "fade_in": float, "fade_out": float}
 WRITTEN = {OUTPUT: str, "takes": int, "spectrogram": bool, **SOUNDTRACK}
 TRUTHS = {"true": True, "yes": True, "1": True, "false": False, "no": False, "0": False}
+TIMES = {"seconds", "start", "audio_start"}  # which may also be written as 0:30
 LARGEST_LIST = 100_000_000  # bytes
 
 
@@ -42,7 +43,7 @@ def read_list(path: Path) -> tuple[list[Row], Path]:
     if path.is_dir():
         videos = sorted(p.name for p in path.iterdir() if p.suffix.lower() in VIDEO_SUFFIXES and p.is_file())
         rows = [Row(i, {"video": video, OUTPUT: video}) for i, video in enumerate(videos, 1)]
-        folder, missing = path, f"has no videos ({', '.join(VIDEO_SUFFIXES)}). Give a folder that has"
+        folder, missing = path, f"has no videos ({', '.join(VIDEO_SUFFIXES)}). Give a folder with videos"
     else:
         readers = {".jsonl": _json_rows, ".csv": _table_rows}
         if path.suffix.lower() not in readers:
@@ -97,12 +98,12 @@ def _json_rows(content: bytes, name: str) -> Iterator[Row]:
             found = json.loads(line)
         except (ValueError, RecursionError) as error:  # ValueError: also bytes that are no UTF-8
             reason = getattr(error, "msg", None) or getattr(error, "reason", None) or "too deep"
-            yield Row(number, error=f"is no JSON ({reason}). Write one object a line.")
+            yield Row(number, error=f"is not JSON ({reason}). Write one object per line.")
             continue
         if isinstance(found, dict):
             yield Row(number, {key: value for key, value in found.items() if value is not None})
         else:
-            yield Row(number, error='is no JSON object. Write one such as {"text": "rain"}.')
+            yield Row(number, error='is not a JSON object. Write one such as {"text": "rain"}.')
 
 
 def _table_rows(content: bytes, name: str) -> Iterator[Row]:
@@ -111,15 +112,15 @@ def _table_rows(content: bytes, name: str) -> Iterator[Row]:
         header = [column.strip() for column in next(reader, [])]
         lines = [line for line in reader if any(cell.strip() for cell in line)]
     except UnicodeDecodeError as error:
-        raise InputError(f"{name}: is no UTF-8 text ({error.reason}). Save it as UTF-8.") from error
+        raise InputError(f"{name}: is not UTF-8 text ({error.reason}). Save it as UTF-8.") from error
     except csv.Error as error:
-        raise InputError(f"{name}: is no table ({error}). Check its quotes.") from error
+        raise InputError(f"{name}: is not a valid table ({error}). Check its quotes.") from error
     try:
         check_names(header)
     except InputError as error:
         raise InputError(f"{name}, header: {error}") from error
     if len(set(header)) < len(header):
-        raise InputError(f"{name}: a name stands twice in its header. Keep each once.")
+        raise InputError(f"{name}: a name appears twice in its header. Keep each one once.")
     kind = kinds()
     for number, line in enumerate(lines, 1):
         if len(line) > len(header):
@@ -138,7 +139,7 @@ def _typed(name: str, cell: str, kind: type | None) -> Any:
         raise InputError(f"{name}: expected true or false, got {cell[:60]!r}")
     if kind is bool or (kind is None and cell.lower() in ("true", "false")):
         return TRUTHS[cell.lower()]
-    if kind not in (int, float) or cell == "all":
+    if kind not in (int, float) or cell == "all" or (name in TIMES and ":" in cell):
         return cell
     try:
         return kind(cell)

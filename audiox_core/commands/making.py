@@ -7,8 +7,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from .asked import settings_of
+from .drawing import look_of
 from .job import Job, is_video
-from .options import place_of, soundtrack_of
+from .options import place_of, soundtrack_of, stepping_of
 
 if TYPE_CHECKING:
     from ..models.parts import Model
@@ -25,6 +26,7 @@ def generate(args: argparse.Namespace) -> None:
         offset=args.start,
         soundtrack=soundtrack_of(args, is_video(target)),
         picture=optional(args.spectrogram),
+        look=look_of(args),
         preview=optional(args.preview),
         takes=args.takes,
         keep_finished=args.keep_finished,
@@ -32,7 +34,7 @@ def generate(args: argparse.Namespace) -> None:
         inputs=(args.image, args.audio, args.video),
     )
     job.check_files()
-    make(job, args, described(args), "" if args.seconds else " --seconds 0 makes it as long as the video.")
+    make(job, args, described(args), "" if args.seconds else " --seconds 0 makes the sound as long as the video.")
 
 
 def make(job: Job, args: argparse.Namespace, model: Model, hint: str = "") -> None:
@@ -61,7 +63,7 @@ def loaded(args: argparse.Namespace) -> Pipeline:
     """The model that the options name, ready to be called; what it needs is told."""
     from ..pipeline import load_pipeline
 
-    place, shown = place_of(args), not args.quiet
+    place, shown = {**place_of(args), **stepping_of(args)}, not args.quiet
     pipe = load_pipeline(args.model, text_encoder=args.text_encoder, download=not args.offline, progress=shown, **place)
     if shown:
         print(pipe.report)

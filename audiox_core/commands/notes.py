@@ -60,7 +60,7 @@ class Notes:
                     continue
             except (OSError, ValueError, KeyError, TypeError, RecursionError):
                 pass
-            log.warning("%s is no note of a batch, and is passed over", path)
+            log.warning("%s is not a batch note and is ignored", path)
 
     def _write(self, note: Mapping[str, Any]) -> None:
         from ..media.writing import whole_file

@@ -30,7 +30,7 @@ class Spread:
             self.state = PartialState(cpu=device == "cpu", timeout=PATIENCE)
         except (ImportError, RuntimeError, ValueError, NotImplementedError) as error:
             raise AudioXError(
-                f"the processes of the batch do not find each other ({error}). Check accelerate's options."
+                f"the batch's processes cannot reach each other ({error}). Check accelerate's options."
             ) from error
         self.device = str(self.state.device)
 
@@ -56,7 +56,7 @@ class Spread:
         found = gather_object([list(names)])
         if any(other != found[0] for other in found):
             raise AudioXError(
-                "the processes of the batch don't see the same files: "
+                "the batch's processes don't see the same files: "
                 f"{' and '.join(str(len(other)) for other in found)} rows to make. Let all machines share one folder."
             )
         return list(items[self.state.process_index :: self.state.num_processes])

@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from .audio import to_stereo as to_stereo
     from .audio import write_audio as write_audio
     from .containers import VIDEO_SUFFIXES as VIDEO_SUFFIXES
+    from .drawn import PICTURE_SUFFIXES as PICTURE_SUFFIXES
+    from .drawn import write_picture as write_picture
     from .encode import encode_video as encode_video
     from .frames import frame_sets_from_images as frame_sets_from_images
     from .frames import frames_from_images as frames_from_images
@@ -37,7 +39,6 @@ if TYPE_CHECKING:
     from .resizing import resize as resize
     from .spans import parse_spans as parse_spans
     from .spectrogram import spectrogram_image as spectrogram_image
-    from .spectrogram import write_png as write_png
     from .writing import check_writable as check_writable
     from .writing import refuse_inputs as refuse_inputs
 
@@ -47,6 +48,7 @@ _HOME = {
         *("read_audio", "to_stereo", "write_audio"),
     ),
     "containers": ("VIDEO_SUFFIXES",),
+    "drawn": ("PICTURE_SUFFIXES", "write_picture"),
     "encode": ("encode_video",),
     "frames": ("frame_sets_from_images", "frames_from_images", "read_frame_sets", "read_frames", "read_image"),
     "loudness": ("LEVELS", "at_level", "integrated_loudness", "normalize_loudness", "true_peak"),
@@ -55,7 +57,7 @@ _HOME = {
     "resampling": ("resample",),
     "resizing": ("resize",),
     "spans": ("parse_spans",),
-    "spectrogram": ("spectrogram_image", "write_png"),
+    "spectrogram": ("spectrogram_image",),
     "writing": ("check_writable", "refuse_inputs"),
 }
 _MODULE_OF = {name: module for module, names in _HOME.items() for name in names}

@@ -13,7 +13,9 @@ import torch
 from torch import Tensor
 
 from ..errors import InputError, MediaError
+from . import compressed
 from .checks import HIGHEST_RATE, LOWEST_RATE, MOST_SAMPLES, check_rate, check_seconds, check_start, tensor_of, whole
+from .compressed import COMPRESSED
 from .reading import Source, name_of, pyav
 from .resampling import resample
 from .samples import read_samples
@@ -21,12 +23,12 @@ from .track import SoundTrack
 from .writing import suffix_of, whole_file
 
 MOST_CHANNELS = 256  # more are samples in the place of channels
-AUDIO_SUFFIXES = (".wav", ".flac")
-# per extension: option -> (codec, sample format); the first is the default
+# per extension of what is written without loss: option -> (codec, sample format); the first is the default
 SUBTYPES = {
     ".wav": {"float32": ("pcm_f32le", "flt"), "int16": ("pcm_s16le", "s16")},
     ".flac": {"int24": ("flac", "s32"), "int16": ("flac", "s16")},
 }
+AUDIO_SUFFIXES = (*SUBTYPES, *COMPRESSED)
 # Seconds read around a window that is resampled, so that its edges equal those of the whole sound resampled.
 CONTEXT = Fraction(1, 4)
 
@@ -158,6 +160,7 @@ def write_audio(
     sample_rate: int,
     *,
     subtype: str | None = None,
+    bit_rate: int | None = None,
     inputs: Iterable[Source] = (),
     exact: bool = False,
 ) -> Path:
@@ -165,27 +168,38 @@ def write_audio(
 
     .wav as "float32" (default, values beyond 1 are kept) or "int16"; .flac as "int24" (default) or "int16".
     Integers are clipped to -1..1 and cut towards zero, as the reference does; `exact` rounds them to steps of
-    2**-15 or 2**-23 instead, in which files of so many bits come back bit for bit. The file appears whole or not
-    at all; an existing one is kept until then, a link is written through. Raises MediaError for unknown
-    extensions, NaN, places that cannot be written, and a `path` that is one of the `inputs` (files that the
-    sound was made from, which stay); InputError for other wrong arguments.
+    2**-15 or 2**-23 instead, in which files of so many bits come back bit for bit. .mp3, .m4a (AAC), .ogg and .opus
+    (Opus, at 48 kHz) are compressed to `bit_rate` bits a second, 16000 to 320000 (default 256000, Opus 192000). The
+    file appears whole or not at all; an existing one is kept until then, a link is written through. Raises MediaError
+    for unknown extensions, an encoder that PyAV lacks, NaN, places that cannot be written, and a `path` that is one of
+    the `inputs` (files that the sound was made from, which stay); InputError for other wrong arguments.
     """
     suffix = suffix_of(path, AUDIO_SUFFIXES)
-    kinds = SUBTYPES[suffix]
+    kinds = SUBTYPES.get(suffix, {})
     if subtype is not None and subtype not in kinds:
-        raise InputError(f"subtype {subtype!r} does not exist for {suffix}. Valid: {', '.join(kinds)}.")
+        valid = f"Valid: {', '.join(kinds)}." if kinds else "Leave it out."
+        raise InputError(f"subtype {subtype!r} does not exist for {suffix}. {valid}")
+    if bit_rate is not None and kinds:
+        raise InputError(f"bit_rate: {suffix} is not compressed to one. Leave it out, or write .mp3, .m4a or .ogg.")
     sound, sample_rate = check_waveform(waveform), check_rate(sample_rate)
     if len(sound) > 2:
         raise InputError(f"waveform has {len(sound)} channels. Give 1 or 2.")
-    codec, kind = kinds[subtype or next(iter(kinds))]
+    if kinds:
+        name, bits = suffix[1:], None
+        codec, kind = kinds[subtype or next(iter(kinds))]
+        samples = quantize(sound, kind, exact)
+    else:
+        name, codec, kind, _, usual = COMPRESSED[suffix]
+        bits = usual if bit_rate is None else whole(bit_rate, "bit_rate", compressed.LEAST, compressed.MOST)
+        bits = min(bits, compressed.EACH * len(sound))
+        samples, sample_rate = compressed.fitted(sound, sample_rate, suffix)
     av = pyav()
     # bitexact: the same samples give the same file
     with (
         whole_file(path, inputs) as file,
-        av.open(file, "w", format=suffix[1:], options={"fflags": "bitexact"}) as container,
+        av.open(file, "w", format=name, options={"fflags": "bitexact"}) as container,
     ):
-        track = SoundTrack(container, codec, kind, sample_rate, quantize(sound, kind, exact))
-        track.write(None)
+        SoundTrack(container, codec, kind, sample_rate, samples, bit_rate=bits).write(None)
     return Path(path)
 
 

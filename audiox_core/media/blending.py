@@ -105,7 +105,10 @@ def check_blend(
     mend = f". Give seconds from 0 to {LONGEST}."
     depth = float(real(duck, "duck", f". Give the dB by which the new sound goes down, 0 to {DEEPEST}.", 0, DEEPEST))
     if depth and mode != "mix":
-        raise InputError(f"duck={depth:g}: the old sound is dropped, so it can't duck the new one. Choose mode mix.")
+        raise InputError(
+            f"duck={depth:g}: the video's own sound is dropped, so the new one can't be lowered under it. Choose mode "
+            "mix."
+        )
     if keep is None or (isinstance(keep, str) and not keep.strip()):
         keep = ()
     return Blend(

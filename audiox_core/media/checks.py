@@ -43,7 +43,7 @@ def real(
 ) -> Number:
     """`value` as int, float or Fraction if it is a number in least..most, else `error`: "`what`=value`mend`"."""
     if not isinstance(value, Real):
-        raise InputError(f"{what}={shown(value)} is no number. Give a number.")
+        raise InputError(f"{what}={shown(value)} is not a number. Give a number.")
     number: Number = value if isinstance(value, (int, float, Fraction)) else float(value)
     if not least <= number <= most:  # NaN is neither
         raise error(f"{what}={shown(value)}{mend}")
@@ -55,7 +55,7 @@ def whole(value: object, what: str, least: int, most: int) -> int:
     try:
         number = operator.index(value)  # type: ignore[arg-type]
     except TypeError:
-        raise InputError(f"{what}={shown(value)} is no whole number. Give one from {least} to {most}.") from None
+        raise InputError(f"{what}={shown(value)} is not a whole number. Give one from {least} to {most}.") from None
     if not least <= number <= most:
         raise InputError(f"{what}={shown(value)}. Give a whole number from {least} to {most}.")
     return number
@@ -93,9 +93,9 @@ def tensor_of(value: Any, what: str) -> Tensor:
     if isinstance(value, Tensor):
         return value
     if not isinstance(value, np.ndarray):
-        raise InputError(f"{what}: {type(value).__name__} is no array. Give a tensor or a numpy array.")
+        raise InputError(f"{what}: {type(value).__name__} is not an array. Give a tensor or a numpy array.")
     plain = value.dtype.isnative and value.flags.writeable and all(step >= 0 for step in value.strides)
     try:
         return torch.from_numpy(value if plain else np.array(value, value.dtype.newbyteorder("=")))
     except TypeError as error:
-        raise InputError(f"{what}: numpy's {value.dtype} is no number that tensors hold. Give float32.") from error
+        raise InputError(f"{what}: numpy's {value.dtype} is not a number type of torch. Give float32.") from error

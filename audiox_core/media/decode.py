@@ -88,6 +88,7 @@ class Run:
         self.base = Fraction(stream.time_base)
         self.step = 1 / nominal_rate(stream)
         self.packets_end: Fraction | None = None
+        self._last: int | None = None  # the presentation time of the packet that ends there
         owner.still = is_image(container)
         # Matroska tells no stream's length: where FFmpeg has one nevertheless, it is that of the longest, mostly sound.
         told = not container.format.name.startswith("matroska")
@@ -145,7 +146,7 @@ class Run:
         """When the last picture stops being shown, in the container's clock; only the packets from the last
         keyframe on are read. None where the container cannot be sought or says no times.
         """
-        self.packets_end = None
+        self.packets_end = self._last = None
         if not sought(self.container, self.container.duration or 0):
             return None
         for packet in self._packets():
@@ -175,8 +176,11 @@ class Run:
     def _note_end(self, packet: Any) -> None:
         if packet.pts is None or packet.is_discard:
             return
-        end = packet.pts * self.base + (packet.duration * self.base if packet.duration else self.step)
-        self.packets_end = end if self.packets_end is None else max(self.packets_end, end)
+        # The last one that is shown decides: where pictures wait for later ones, the lengths of packets are how long
+        # they are decoded.
+        if self._last is None or packet.pts > self._last:
+            self._last = packet.pts
+            self.packets_end = packet.pts * self.base + (packet.duration * self.base if packet.duration else self.step)
 
 
 def _chain(head: Any, rest: Iterator[Any]) -> Iterator[Any]:

@@ -189,13 +189,13 @@ def _report(pictures: Pictures, reached: Fraction | None) -> None:
     """
     if pictures.broken:
         log.warning(
-            "%s: %d packets could not be decoded; going on with the pictures that could.",
+            "%s: %d packets could not be decoded; continuing with those that could.",
             pictures.name,
             pictures.broken,
         )
     if reached and pictures.announced is not None and reached + Fraction(1, 2) < pictures.announced:
         log.warning(
-            "%s: the pictures break off at %.2f s of %.2f s; the last one is repeated.",
+            "%s: the pictures end at %.2f s of %.2f s; the last one is repeated.",
             *(pictures.name, float(reached), float(pictures.announced)),
         )
 

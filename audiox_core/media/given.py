@@ -8,8 +8,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..errors import InputError, MediaError
-from .audio import AUDIO_SUFFIXES, check_waveform, read_audio
+from .audio import AUDIO_SUFFIXES, read_audio
 from .containers import VIDEO_SUFFIXES
+from .drawn import PICTURE_SUFFIXES
 from .probing import probe
 from .reading import name_of
 from .writing import check_writable
@@ -28,22 +29,13 @@ def check_file(name: str, path: str | os.PathLike[str]) -> None:
         there, folder, plain = file.exists(), file.is_dir(), file.is_file()
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or error
-        raise MediaError(f"{name}: {shown_name} is no path ({reason}). Check it.") from error
+        raise MediaError(f"{name}: {shown_name} is not a path ({reason}). Check it.") from error
     if not there:
         raise MediaError(f"{name}: {shown_name}: no such file. Check the path.")
     if folder:
         raise MediaError(f"{name}: {shown_name or '.'} is a folder. Give one file.")
     if not plain:
         raise MediaError(f"{name}: {shown_name} is a pipe or device. Give an ordinary file.")
-
-
-def check_sound(name: str, value: Any) -> None:
-    """Raises InputError unless a value is nothing, a file, or samples (channels, N); MediaError for NaN in them."""
-    if value is None or isinstance(value, str | os.PathLike) or hasattr(value, "read"):
-        return
-    if not hasattr(value, "ndim"):
-        raise InputError(f"{name}: expected a file or a waveform, got {type(value).__name__}. Give its path.")
-    check_waveform(value)
 
 
 def check_output(
@@ -82,8 +74,8 @@ def check_picture(
     inputs are the files that are read, which it must not replace; without overwrite it replaces none.
     """
     suffix = Path(target).suffix.lower()
-    if suffix != ".png":
-        raise InputError(f"{name} {name_of(target)}: unknown ending {suffix!r}. Use .png.")
+    if suffix not in PICTURE_SUFFIXES:
+        raise InputError(f"{name} {name_of(target)}: unknown ending {suffix!r}. Use {', '.join(PICTURE_SUFFIXES)}.")
     _check_place(target, inputs, name, overwrite)
 
 
@@ -91,7 +83,7 @@ def _check_place(target: str | os.PathLike[str], inputs: Iterable[Any], name: st
     check_writable(target, [source for source in inputs if source is not None])
     if not overwrite and os.path.exists(target):
         raise MediaError(
-            f"{name} {name_of(target)}: already exists. Give --overwrite to replace it, or choose another name."
+            f"{name} {name_of(target)}: already exists. Use --overwrite to replace it, or choose another name."
         )
 
 

@@ -124,7 +124,9 @@ def check_soundtrack(video: Source, target: Target, *, mode: str = "replace", **
     refuse_inputs(target, [video])
     with open_media(video) as source:
         if is_image(source):
-            raise MediaError(f"{name_of(video)} is a still picture, no video. Write the sound alone, as .wav or .flac.")
+            raise MediaError(
+                f"{name_of(video)} is a still picture, not a video. Write the sound on its own, as .wav or .flac."
+            )
         has_sound = audio_stream(source) is not None
     first, last = _window(name_of(video), 0.0, None)
     track, _ = _copied(video, target, suffix, first, last, None)

@@ -56,7 +56,7 @@ class PictureTrack:
         shown = [s for s in stamps if not s.is_hidden]
         if not shown:
             raise MediaError(f"{name} has no pictures to copy. The file is broken or cut off: re-export it.")
-        zero, over = min(s.pts for s in shown), max(s.end for s in shown)
+        zero, over = min(s.pts for s in shown), max(shown).end  # the last one shown decides, as in decoding
         first = zero + round(Fraction(start) / base)
         last = over if end is None else min(over, zero + round(Fraction(end) / base))
         if not (start >= 0 and first < last):
@@ -88,7 +88,7 @@ class PictureTrack:
             if pts is None or (reordered and container.format.name == "avi"):
                 raise MediaError(
                     f"{self.name} ({container.format.name}, {self.codec}) does not say when its pictures are shown, "
-                    "so they cannot be copied. Convert it to .mp4 once."
+                    "so they cannot be copied. Convert it to .mp4 first."
                 )
             end = pts + (packet.duration or round(1 / nominal_rate(stream) / base))
             stamps.append(_Stamp(pts, packet.dts, end, packet.is_keyframe, packet.is_discard))
@@ -132,7 +132,7 @@ def _packets(container: Any, stream: Any, name: str) -> Iterator[Any]:
     """The stream's packets without the empty one at the end; a container that breaks off ends them."""
 
     def broken(error: Any) -> None:
-        log.warning("%s breaks off (%s); going on with what came before.", name, error.strerror or error)
+        log.warning("%s breaks off (%s); continuing with what came before.", name, error.strerror or error)
 
     for packet in demuxed(container, stream, broken):
         if packet is not None and packet.size:

@@ -65,7 +65,9 @@ def place(
     if not blend.plain:
         new, own = blend.shares(kind.rate, shift, shift + heard, total, old)
         if not new[shift : shift + heard].any():
-            raise InputError("keep leaves nothing of the new sound to hear. Name less of the video's time.")
+            raise InputError(
+                "keep covers all of the new sound, so nothing of it would be heard. Name a shorter part of the video."
+            )
         sound = sound * new[shift : shift + heard]
         track = track if own is None else track.mul_(own)
     track[:, shift : shift + heard] += sound

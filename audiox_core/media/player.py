@@ -4,28 +4,39 @@ from __future__ import annotations
 
 import wave
 from base64 import b64encode
+from collections.abc import Iterable
 from html import escape
 from io import BytesIO
+from typing import Any
 
 from torch import Tensor
 
 from .audio import check_waveform, quantize
 from .checks import check_rate
-from .spectrogram import png_bytes, spectrogram_image
+from .drawn import png_bytes
+from .spans import Span
+from .spectrogram import spectrogram_image
 
 HEARD_SECONDS = 60  # what a notebook keeps of a sound at most: 14 MB at 44.1 kHz in stereo
-WIDTH, HEIGHT = 800, 200  # pixels of the spectrogram
+WIDTH, HEIGHT = 800, 240  # pixels of the spectrogram
 
 
-def player(waveform: Tensor, sample_rate: int, title: str) -> str:
+def player(
+    waveform: Tensor, sample_rate: int, title: str, *, regions: Iterable[Span] = (), windows: Iterable[Span] = ()
+) -> str:
     """HTML with a title, the sound (C, N) as 16-bit WAV in an audio element, and the spectrogram of what is heard.
 
-    Of more than HEARD_SECONDS only the first ones are put in, which a line beneath says. Raises InputError and
-    MediaError as check_waveform does.
+    Of more than HEARD_SECONDS only the first ones are put in, which a line beneath says. regions and windows, pairs of
+    seconds, are marked. Raises InputError and MediaError as check_waveform does.
     """
     sound, sample_rate = check_waveform(waveform), check_rate(sample_rate)
     heard = sound[:, : HEARD_SECONDS * sample_rate]
-    picture = png_bytes(spectrogram_image(heard, sample_rate, WIDTH, HEIGHT))
+    until = heard.shape[1] / sample_rate
+    marks: dict[str, Any] = {
+        name: [(start, end) for start, end in spans if start < until]
+        for name, spans in (("regions", regions), ("windows", windows))
+    }
+    picture = png_bytes(spectrogram_image(heard, sample_rate, WIDTH, HEIGHT, **marks))
     lines = [
         f"<div>{escape(title)}</div>",
         f'<audio controls src="{_data("audio/wav", wav_bytes(heard, sample_rate))}"></audio>',

@@ -8,6 +8,7 @@ from typing import Any
 from ..errors import MediaError
 from .decode import Pictures, Run
 from .reading import Source, name_of, open_media, pyav
+from .shown import Shown
 from .streams import audio_stream, is_image, nominal_rate, quarter_turns
 
 
@@ -38,11 +39,15 @@ class MediaInfo:
     channels: int | None = None
 
 
-def probe(source: Source) -> MediaInfo:
+def probe(source: Source | Shown) -> MediaInfo:
     """What `source` holds; one frame is decoded, to know whether it can be and how it is turned.
 
     Raises MediaError for files that are missing, broken, no media, or have a video stream without a picture.
     """
+    if isinstance(source, Shown):
+        seen: dict[str, Any] = {"is_image": source.still, "duration": source.seconds}
+        seen |= {"start": 0.0, "fps": None if source.still else float(source.fps)}
+        return MediaInfo(source.name, "memory", True, False, **seen)
     av, name = pyav(), name_of(source)
     with open_media(source) as container:
         sound = audio_stream(container)
@@ -89,10 +94,14 @@ def _probe_video(container: Any, source: Source) -> dict[str, Any]:
         "rotation": turns * 90,
         "video_codec": stream.codec_context.codec.canonical_name,
     }
+    told = run.owner.announced
     if still:
         facts["duration"] = None
-    elif run.owner.announced is not None:
-        facts["duration"] = float(run.owner.announced)
+    elif told is not None and not stream.codec_context.has_b_frames:
+        facts["duration"] = float(told)
     elif (end := run.last_end()) is not None and frame.pts is not None:
-        facts["duration"] = float(end - frame.pts * run.base)
+        # What is told of reordered pictures ends when the last one is decoded, and may be too short at varying rates.
+        facts["duration"] = float(max(end - frame.pts * run.base, told or 0))
+    elif told is not None:
+        facts["duration"] = float(told)
     return facts

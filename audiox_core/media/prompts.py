@@ -19,6 +19,7 @@ from .frames import Progress, frame_sets_from_images, read_frame_sets
 from .probing import probe
 from .reading import Source
 from .resampling import resample
+from .shown import Shown
 
 # Seconds before the end of a video at which its last picture is shown.
 INSTANT = 1e-3
@@ -32,7 +33,7 @@ class Seen:
     seconds: float
 
 
-def offered(source: Source, *, start: float = 0.0, begin: float = 0.0, end: float | None = None) -> float:
+def offered(source: Source | Shown, *, start: float = 0.0, begin: float = 0.0, end: float | None = None) -> float:
     """The seconds of a video from start on, infinite for a picture; begin and end as in look(). Raises as look()."""
     info = probe(source)
     last = info.duration if end is None or (info.duration is not None and info.duration < end) else end
@@ -47,7 +48,7 @@ def offered(source: Source, *, start: float = 0.0, begin: float = 0.0, end: floa
 
 def look(
     reads: Sight,
-    source: Source,
+    source: Source | Shown,
     *,
     start: float = 0.0,
     seconds: float | None = None,
@@ -55,11 +56,13 @@ def look(
     end: float | None = None,
     on_frame: Progress | None = None,
 ) -> Seen:
-    """The pictures of a video or image file from start on, for so many seconds (None: all that the model sees).
+    """The pictures of a video or image from start on, for so many seconds (None: all that the model sees).
 
-    begin and end (in seconds of the file) are a part of it that counts as the whole video. What is past the end is the
+    begin and end (in seconds of a file) are a part of it that counts as the whole video. What is past the end is the
     last picture again. Raises MediaError for unreadable files, InputError for a start past the end.
     """
+    if isinstance(source, Shown):
+        return look_at_images(reads, source.images, source.fps, start=start, seconds=seconds, on_frame=on_frame)
     limit = max(count / rate for rate, count in reads.rates)
     wanted = limit if seconds is None else min(seconds, limit)
     info, there = probe(source), offered(source, start=start, begin=begin, end=end)
@@ -78,7 +81,7 @@ def look(
 
 def look_in_turn(
     reads: Sight,
-    source: Source,
+    source: Source | Shown,
     starts: Sequence[float],
     *,
     begin: float = 0.0,

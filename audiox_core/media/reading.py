@@ -138,7 +138,7 @@ def _open_path(path: Path, name: str) -> BinaryIO:
         if stat.S_ISDIR(found.st_mode):
             raise IsADirectoryError("it is a folder")
         if not stat.S_ISREG(found.st_mode):
-            raise OSError("it is a pipe or device, no ordinary file")
+            raise OSError("it is a pipe or a device, not an ordinary file")
         file = path.open("rb")
     except FileNotFoundError as error:
         raise MediaError(f"{name} does not exist. Check the path (looked in {path.parent.absolute()}).") from error
@@ -162,5 +162,5 @@ def _unreadable(name: str, file: BinaryIO, error: Any) -> MediaError:
         )
     return MediaError(
         f"{name} cannot be read ({error.strerror or error}). "
-        "The file is broken, cut off, or no media file: re-export it, or give another one."
+        "The file is broken, cut off, or not a media file: re-export it, or give another one."
     )

@@ -24,16 +24,21 @@ def parse_spans(text: str, name: str = "regions") -> list[tuple[float, float]]:
     beyond any film, and an end that does not come after its start.
     """
     if not isinstance(text, str):
-        raise InputError(f"{name}: {type(text).__name__} is no text. {MEND}")
+        raise InputError(f"{name}: {type(text).__name__} is not text. {MEND}")
     if not text.strip():
         raise InputError(f"{name} is empty. {MEND}")
+    return merged(read_spans(text, name))
+
+
+def read_spans(text: str, name: str = "regions") -> list[tuple[float, float]]:
+    """The same as they stand there, one by one, though they touch or overlap. An empty text: an empty list."""
     pairs = []
-    for part in text.split(","):
+    for part in text.split(",") if text.strip() else ():
         found = PAIR.fullmatch(part)
         if found is None:
-            raise InputError(f"{name}: {shown(part.strip())} is no start and end. {MEND}")
-        pairs.append((float(found[1]), float(found[2])))
-    return check_spans(pairs, name)
+            raise InputError(f"{name}: {shown(part.strip())} is not a start and an end. {MEND}")
+        pairs.append(_checked(float(found[1]), float(found[2]), name))
+    return pairs
 
 
 def check_spans(spans: str | Iterable[Sequence[Any]], name: str = "regions") -> list[tuple[float, float]]:
@@ -45,7 +50,7 @@ def check_spans(spans: str | Iterable[Sequence[Any]], name: str = "regions") -> 
         pairs = [(start, end) for start, end in found]
     except (TypeError, ValueError):
         raise InputError(
-            f"{name}: {shown(spans)} are no pairs of seconds. Give some like [(3, 5), (8.2, 9)]."
+            f"{name}: {shown(spans)} are not pairs of seconds. Give some like [(3, 5), (8.2, 9)]."
         ) from None
     return merged([_checked(start, end, name) for start, end in pairs])
 

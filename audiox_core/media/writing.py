@@ -23,7 +23,7 @@ def suffix_of(target: Target, valid: tuple[str, ...]) -> str:
     if isinstance(target, BytesIO):
         return ""
     if not isinstance(target, (str, os.PathLike)):
-        raise InputError(f"{name_of(target)} is no place to write to. Give a path or a BytesIO.")
+        raise InputError(f"{name_of(target)} is not something to write to. Give a path or a BytesIO.")
     suffix = Path(target).suffix.lower()
     if suffix not in valid:
         raise MediaError(f"{name_of(target)}: unknown extension {suffix!r}. Valid: {', '.join(valid)}.")
@@ -69,7 +69,7 @@ def refuse_inputs(target: Target, inputs: Iterable[Source]) -> None:
     for source in inputs:
         if _same_file(source, target):
             raise MediaError(
-                f"{name_of(target)} is the file that is read ({name_of(source)}), and would be lost. "
+                f"{name_of(target)} is the file being read ({name_of(source)}), and would be lost. "
                 "Write to another name."
             )
 

@@ -37,6 +37,7 @@ class Place:
     tile: int | None = None  # latents at a time; None is the whole length
     tiled: bool = False  # whether smaller tiles are possible
     holds: bool = True  # whether it keeps what only spares time from step to step (Part.held)
+    label: str = ""  # what the part is, in words
 
 
 @dataclass(frozen=True)
@@ -105,7 +106,8 @@ class _Task:
         work = part.work(format, self.latents, self.batch, tile)
         if not holds and part.held is not None:
             work -= part.held(format, self.batch)
-        return Place(where, format, own, own if device_bytes is None else device_bytes, work, tile, part.tiled, holds)
+        held = own if device_bytes is None else device_bytes
+        return Place(where, format, own, held, work, tile, part.tiled, holds, part.label)
 
     def tiled(self, name: str, where: str, room: int) -> Place:
         """With the largest tile whose activations fit into room, or else the smallest there is."""
@@ -194,7 +196,7 @@ def make_plan(
     """The plan for a machine and a model, for sounds of so many seconds (None: the model's window). Pure.
 
     offload "off" asks for everything resident, "on" for the least. auto precision is fp32 on a CPU (weights kept in
-    fp16 if RAM is short) and fp16 elsewhere, with a float32 autoencoder where that costs no concession: that is what
+    fp16 if RAM is tight) and fp16 elsewhere, with a float32 autoencoder where that costs no concession: that is what
     the released model was used in (float16 autocast around a float32 residual stream, float32 decoding).
     Measured on the golden cases, bfloat16 is eight times less exact, and guidance multiplies the difference.
     Raises InputError for arguments out of range; a plan that can't work says so in its problems.
@@ -268,7 +270,9 @@ def _judge(
         peak = ram = sum(p.bytes for p in places.values()) + work + CPU_EXTRA
         if ram > machine.ram_available:
             mend = "Close other programs" + ("" if precision == "fp8" else ", or choose precision fp8")
-            problems.append(f"{_gb(ram)} of RAM are needed and {_gb(machine.ram_available)} are available. {mend}.")
+            problems.append(
+                f"{_gb(ram)} of RAM are needed, but only {_gb(machine.ram_available)} are available. {mend}."
+            )
     else:
         backbone = task.model.backbone
         for name, place in places.items():
@@ -289,7 +293,7 @@ def _judge(
     pin = machine.kind == "cuda" and count > 0 and pinned <= ram_budget
     ram = pinned if pin else ram
     if ram > ram_budget and not problems:
-        warnings.append(f"RAM is short: {_gb(ram)} are needed of {_gb(machine.ram_available)} available")
+        warnings.append(f"RAM is tight: {_gb(ram)} are needed, {_gb(machine.ram_available)} are available")
     depth = task.network.depth
     return Plan(
         device=machine.device,

@@ -1,36 +1,43 @@
-"""A short report of what the machine has and of the plan that follows."""
+"""A short report of what the machine has and of the plan that follows, in words that users know."""
 
 from __future__ import annotations
 
 from .machine import Machine
 from .plan import GB, Plan
 
+WIDTH = 15  # of the names at the beginning of lines
+LEAST = 5_000_000  # bytes; less would be shown as 0.00 GB
+
 
 def report(plan: Plan, machine: Machine) -> str:
     """A few lines: what there is, what will be used, and where each part goes."""
 
-    def gb(number: int) -> str:
-        return f"{number / GB:.2f} GB"
+    def line(name: str, text: str) -> str:
+        return f"{name:{WIDTH}s}{text}"
 
-    cpu = machine.kind == "cpu"
-    lines = [f"device      {machine.name} ({machine.device})"]
-    if not cpu:
-        lines.append(
-            f"VRAM        {gb(machine.vram_total)}, {gb(machine.vram_free)} free, up to {gb(plan.budget)} may be used, "
-            f"{gb(plan.peak)} expected at most"
-        )
-    lines.append(
-        f"RAM         {gb(machine.ram_total)}, {gb(machine.ram_available)} available, up to {gb(plan.ram_budget)} may "
-        f"be used, {gb(plan.ram)} expected at most"
-    )
-    lines += [f"precision   {plan.precision}", f"offload     {'on' if plan.offload else 'off'}"]
-    where = {"device": "on the device", "stage": "on the device while it works", "cpu": "in RAM"}
+    lines = [line("device", f"{machine.name} ({machine.device})")]
+    if machine.kind != "cpu":
+        free, most = gb(machine.vram_free), gb(plan.budget)
+        own = f"{free} of it free; up to {most} may be used, {gb(plan.peak)} expected at most"
+        lines.append(line("GPU memory", f"{gb(machine.vram_total)}, {own}"))
+    free, most = gb(machine.ram_available), gb(plan.ram_budget)
+    own = f"{free} of it free; up to {most} may be used, {gb(plan.ram)} expected at most"
+    lines.append(line("RAM", f"{gb(machine.ram_total)}, {own}"))
+    lines += [line("precision", plan.precision), line("offload", "on" if plan.offload else "off")]
+    where = {"device": "always on the GPU", "stage": "on the GPU while it works", "cpu": "in RAM"}
     for name, place in plan.places.items():
-        text = f"{name:12s}{gb(place.bytes)} {place.format}, {where[place.where]}"
+        text = f"{gb(place.bytes)} in {place.format}, {where[place.where]}"
         if name == plan.backbone and plan.streamed_blocks:
-            text += f", {len(plan.streamed_blocks)} of {plan.depth} blocks streamed in each step"
+            text += f" ({len(plan.streamed_blocks)} of its {plan.depth} blocks are read from RAM in each step)"
         if place.tile is not None:
-            text += f", tiles of {place.tile} latents"
-        lines.append(f"{text}, {gb(place.activations)} to work in")
+            text += f", in pieces of {place.tile} latents"
+        if place.activations >= LEAST:
+            text += f", plus {gb(place.activations)} for its work"
+        lines.append(line(place.label or name, text))
     lines += [f"warning: {text}" for text in plan.warnings] + [f"problem: {text}" for text in plan.problems]
     return "\n".join(lines)
+
+
+def gb(number: int) -> str:
+    """Bytes in GB of 1e9."""
+    return f"{number / GB:.2f} GB" if number >= LEAST or not number else "under 0.01 GB"

@@ -110,12 +110,17 @@ class Residence:
         self._held: dict[str, _Moved] = {}
         self._packed: dict[int, PackedBlock] = {}
         self._pin = plan.pinned and self.device.type == "cuda"
+        self.caches: list[Callable[[], None]] = []  # gives back device memory that users of the networks keep
         self._turn = RLock()
 
     @property
     def held(self) -> tuple[str, ...]:
         """Names of the parts that are on the device now."""
         return tuple(self._held)
+
+    def stays(self, name: str) -> bool:
+        """Whether a part's network keeps its place between calls of run(), as far as memory allows."""
+        return not self.moves or self._settings[name].where != "stage"
 
     def run(self, name: str, fn: Callable[[Any, Step], T]) -> T:
         """fn(network, step)'s answer, with the part's network on its device.
@@ -129,6 +134,7 @@ class Residence:
 
     def release(self) -> None:
         """Takes everything off the device."""
+        self._clear_caches()
         for name in list(self._held):
             self._evict(name)
         self._empty_cache()
@@ -231,6 +237,7 @@ class Residence:
                 self._settings[other].where = "stage"
         for other in others:
             self._evict(other)
+        self._clear_caches()
         self._empty_cache()
         if others:
             log.warning("%s: out of memory; %s left the device", name, ", ".join(others))
@@ -238,7 +245,7 @@ class Residence:
         return bool(others) or self.device.type != "cpu"
 
     def _tile(self, name: str, tile: int) -> bool:
-        log.warning("%s: out of memory; going on in tiles of %d latents", name, tile)
+        log.warning("%s: out of memory; continuing in tiles of %d latents", name, tile)
         self._settings[name].tile = tile
         return True
 
@@ -250,9 +257,13 @@ class Residence:
         return True
 
     def _hold_nothing(self, name: str) -> bool:
-        log.warning("%s: out of memory; what one step could keep for the next is made anew in each", name)
+        log.warning("%s: out of memory; what one step could keep for the next is computed again in each", name)
         self._settings[name].holds = False
         return True
+
+    def _clear_caches(self) -> None:
+        for clear in self.caches:
+            clear()
 
     def _empty_cache(self) -> None:
         if self.moves and self.device.type in ("cuda", "xpu", "mps"):
@@ -274,7 +285,7 @@ class Residence:
         return (
             f"{name}: out of memory on {machine.name}. {needed / GB:.2f} GB were planned for it, {free / GB:.2f} of "
             f"{total / GB:.2f} GB are free; everything else has left, and smaller steps did not help ({said}). "
-            f"To mend it: {'; '.join(mends)}."
+            f"To fix it: {'; '.join(mends)}."
         )
 
 

@@ -81,7 +81,10 @@ def host_memory(size: int, *, pin: bool) -> Tensor:
         try:
             return torch.empty(size, dtype=torch.uint8, pin_memory=True)
         except RuntimeError as error:
-            log.warning("page-locked memory can't be had (%s); streaming goes on without, slower", _first_line(error))
+            log.warning(
+                "page-locked memory is not available (%s); streaming continues without it, more slowly",
+                _first_line(error),
+            )
     return torch.empty(size, dtype=torch.uint8)
 
 

@@ -153,14 +153,13 @@ def read_mmdit(diffusion: Section, conditioners: tuple[Part, ...], given: Given)
     recipe = FLOW if objective == "rectified_flow" else Recipe()
     steps = given.training.get("dmd_sample_steps")
     if objective == "rectified_flow" and isinstance(steps, int) and steps > 0:
-        recipe = replace(DISTILLED, steps=steps)
+        recipe = replace(FLOW, sampler="dmd", guidance=1.0, steps=steps)
     return Backbone(
         fused(gate, row, conditioners), recipe, length=config.latents, autoencoder=(autoencoder_file(PREFIX),)
     )
 
 
-# A flow that was distilled says in how many steps it is sampled, without guidance; its teacher says nothing.
-DISTILLED = Recipe("rectified_flow", "dmd", steps=4, guidance=1.0, sigma_max=1.0)
+# Of a flow that wasn't distilled: a distilled one says its steps in its config, and takes no guidance.
 FLOW = Recipe("rectified_flow", "rectified-flow", steps=100, guidance=6.0, sigma_max=1.0)
 CONDITIONERS = {"audio_autoencoder_v2": read_fixed_audio, "audio_autoencoder": read_any_audio}
 BACKBONES = {"mmdit": read_mmdit}

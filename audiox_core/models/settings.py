@@ -35,6 +35,7 @@ ELSEWHERE = {
     "duration": "seconds",
     "scheduler": "sampler",
 }
+BEGUN = {"start": "video", "audio_start": "audio"}  # what begins there
 # What a conditioner must read (a class of models.parts) for a setting to be of use.
 READ_AS = {"text": "Words", "negative_text": "Words", "video": "Sight", "image": "Sight", "audio": "Hearing"}
 
@@ -43,11 +44,12 @@ READ_AS = {"text": "Words", "negative_text": "Words", "video": "Sight", "image":
 class Settings:
     """What the sound follows and how it is made. None means the model's own, or that nothing is given.
 
-    text and negative_text are prompts; video and image files; audio a file or a waveform (2, N) at the model's rate.
+    text and negative_text are prompts; video, image and audio are what media.inputs says: files, frames, sounds.
     seconds is the sound's length, up to an hour, 0 for the rest of the video; start and audio_start are where video and
     audio begin. A sound longer than the model's window is made window by window: each sees its own stretch of the
     video, and keeps and carries on the last `kept` seconds of the one before, half a window unless given. seed, 0 to
     2**63 - 1, chooses among 2**32 noises; those below 2**32 all differ. guidance 1 switches it off, rescale is in 0..1.
+    guidance_interval are the noise levels between which there is guidance: faster, and another sound.
     normalize is "peak" (True) for a peak of 1, "loudness" for -16 LUFS, or "off" (False). prompt_hidden is the share of
     the audio prompt that is hidden at random, 0 for none: models that were trained so also do it when they generate.
     """
@@ -77,6 +79,7 @@ class Settings:
     text_guidance: float | None = None
     video_guidance: float | None = None
     audio_guidance: float | None = None
+    guidance_interval: Sequence[float] | None = None
 
     @classmethod
     def named(cls, **given: Any) -> Settings:
@@ -99,7 +102,7 @@ class Settings:
         filled = replace(self, **{name: value for name, value in own.items() if getattr(self, name) is None})
         if filled.seconds is None:
             filled = replace(filled, seconds=min(float(model.timing.prompt_seconds), model.timing.max_seconds))
-        filled = replace(filled, **filled._plain())
+        filled = replace(filled, **filled._plain(), **filled._sources(model.timing.sample_rate))
         if filled.kept is None:  # with half a window a steady beat drifts little for what it costs
             filled = replace(filled, kept=model.timing.to_seconds(model.timing.latents // 2))
         if filled.seconds == 0:
@@ -145,11 +148,31 @@ class Settings:
                 raise InputError(f"{own}: there is no {name} to follow. Give one, or leave {own} out.")
         if not 0 <= number("rescale", self.rescale) <= 1:
             raise InputError(f"rescale: {self.rescale} is out of range; choose 0 to 1")
+        self._check_interval()
         check_level(self.normalize)
         if self.prompt_hidden is not None and not 0 <= number("prompt_hidden", self.prompt_hidden) <= 1:
             raise InputError(f"prompt_hidden: {self.prompt_hidden} is out of range; choose 0 (nothing hidden) to 1")
         schedule: dict[str, Any] = {name: getattr(self, name) for name in ("steps", "sigma_min", "sigma_max", "rho")}
         find_objective(model.recipe.objective).check(sampler=self.sampler, **schedule)
+
+    def _check_interval(self) -> None:
+        given = self.guidance_interval
+        if given is None:
+            return
+        if not isinstance(given, tuple | list) or len(given) != 2:
+            raise InputError(f"guidance_interval: expected two noise levels such as (0.5, 20), got {shown(given)}")
+        low, high = (number("guidance_interval", level) for level in given)
+        if not 0 <= low < high:
+            raise InputError(f"guidance_interval: {low:g} to {high:g} is empty. Give the lower noise level first.")
+
+    def guided_between(self, model: Model) -> tuple[float, float] | None:
+        """The network's times between which there is guidance; None: always."""
+        from ..sampling import find_objective
+
+        if self.guidance_interval is None:
+            return None
+        low, high = (find_objective(model.recipe.objective).time(float(level)) for level in self.guidance_interval)
+        return low - 1e-7, high + 1e-7  # the levels themselves belong to it, however they are rounded
 
     def _looped(self, timing: Timing) -> float:
         """The nearest duration that a loop's windows fit into evenly."""
@@ -160,7 +183,7 @@ class Settings:
 
     def _check_long(self) -> None:
         if not isinstance(self.long, str) or self.long not in LONG:
-            raise InputError(f"long: {shown(self.long)} is no way to make windows. Valid: {', '.join(LONG)}.")
+            raise InputError(f"long: {shown(self.long)} is not a way to make windows. Valid: {', '.join(LONG)}.")
         if not isinstance(self.loop, bool):
             raise InputError(f"loop: expected True or False, got {shown(self.loop)}")
         self.check_prompts()
@@ -191,7 +214,7 @@ class Settings:
         self._check_files()
         info, start = probe(self.video), number("start", self.start)
         if info.duration is None or info.is_image:
-            raise InputError(f"seconds: {name_of(self.video)} doesn't say how long it lasts. Give the seconds.")
+            raise InputError(f"seconds: {name_of(self.video)} doesn't say how long it is. Give the seconds.")
         if start >= info.duration:
             raise InputError(f"start is {start:g} s, the video lasts {info.duration:.2f} s. Choose an earlier start.")
         return float(info.duration) - start
@@ -204,6 +227,13 @@ class Settings:
                 with suppress(OverflowError):  # a fraction beyond every float stays what it is, to be refused
                     found[name] = int(value) if isinstance(value, Integral) else float(value)
         return found
+
+    def _sources(self, rate: int) -> dict[str, Any]:
+        """The video, image and audio that are given as they are read. Raises InputError for what is none."""
+        from ..media.inputs import image_of, sound_of, video_of
+
+        readers = {"video": video_of, "image": image_of, "audio": lambda value: sound_of("audio", value, rate)}
+        return {name: read(getattr(self, name)) for name, read in readers.items() if getattr(self, name) is not None}
 
     def scales(self, model: Model) -> dict[str, float]:
         """Guidance's scale for each modality that is given, in the order in which one adds to another."""
@@ -235,7 +265,12 @@ class Settings:
         """What is allowed but can hardly be meant with this model, in sentences for the log."""
         said = []
         if model.recipe.guidance == 1 and self.guidance not in (None, 1):
-            said.append(f"guidance: this model is made to run without it, at 1; {self.guidance:g} doubles its work")
+            said.append(
+                f"guidance: this model is made to run without guidance, at 1; {self.guidance:g} doubles its work"
+            )
+        for name, begun in BEGUN.items():
+            if getattr(self, name) and getattr(self, begun) is None:
+                said.append(f"{name}: there is no {begun}, so it has no effect")
         hiding = [part for part in model.conditioners if part.condition is not None and part.condition.hides]
         if self.prompt_hidden and not hiding:
             said.append("prompt_hidden: this model was not trained with a part of its prompt hidden")
@@ -245,15 +280,14 @@ class Settings:
         if not self.at and all(getattr(self, name) is None for name in FOLLOWED[:-1]):
             raise InputError("nothing to follow: give text, a video, an image or audio (or several)")
         if self.video is not None and self.image is not None:
-            raise InputError("video and image are both given; an image counts as a still video, so give one of them")
+            raise InputError(
+                "video and image are both given; an image is treated as a motionless video, so give only one of them"
+            )
         reads = [type(part.condition.reads).__name__ for part in model.conditioners if part.condition is not None]
         for name, kind in READ_AS.items():
             if getattr(self, name) is not None and kind not in reads:
-                raise InputError(f"{name}: this model does not follow it. Leave {name} out.")
+                raise InputError(f"{name}: this model cannot follow it. Leave {name} out.")
         self._check_files()
-        from ..media.given import check_sound
-
-        check_sound("audio", self.audio)
 
     def _check_files(self) -> None:
         from ..media.given import check_file
@@ -262,10 +296,6 @@ class Settings:
         for name in MEDIA_FILES:
             if isinstance(given[name], str | os.PathLike):
                 check_file(name, given[name])
-        for name in ("video", "image"):
-            value = given[name]
-            if value is not None and not isinstance(value, str | os.PathLike) and not hasattr(value, "read"):
-                raise InputError(f"{name}: expected a file, got {type(value).__name__}. Give its path.")
 
 
 def number(name: str, value: Any) -> float:
@@ -300,4 +330,4 @@ def check_text(name: str, prompt: Any) -> None:
     try:
         prompt.encode("utf-8")
     except UnicodeEncodeError as error:
-        raise InputError(f"{name}: holds bytes that are no UTF-8 text ({error}). Mend the encoding.") from error
+        raise InputError(f"{name}: contains bytes that are not UTF-8 text ({error}). Fix the encoding.") from error

@@ -32,7 +32,7 @@ def parse_prompts(text: str, name: str = "text") -> list[tuple[float, str]]:
     for number, line in lines:
         when, prompt = _parsed(line, f"{name}, line {number}")
         if when in found:
-            raise InputError(f"{name}, line {number}: {when:g} s has a prompt already. Keep one of the two.")
+            raise InputError(f"{name}, line {number}: {when:g} s already has a prompt. Keep one of the two.")
         found[when] = prompt
     return sorted(found.items())
 
@@ -41,7 +41,7 @@ def parse_time(text: str, name: str = "at") -> float:
     """The seconds that a time such as "12", "0:12" or "1:02.5" names. Raises InputError, which begins with `name`."""
     read = TIME.fullmatch(text.strip())
     if read is None or read[4]:
-        raise InputError(f"{name}: {text[:60]!r} is no time. Give seconds, or minutes and seconds such as 0:12.")
+        raise InputError(f"{name}: {text[:60]!r} is not a time. Give seconds, or minutes and seconds such as 0:12.")
     return _seconds(read, name)
 
 
@@ -57,5 +57,5 @@ def _parsed(line: str, place: str) -> tuple[float, str]:
 def _seconds(read: re.Match[str], place: str) -> float:
     hours, minutes, seconds = read[1], read[2], float(read[3])
     if minutes is not None and (seconds >= 60 or (hours is not None and int(minutes) >= 60)):
-        raise InputError(f"{place}: {read[0].split()[0]} is no time: after a colon comes less than 60.")
+        raise InputError(f"{place}: {read[0].split()[0]} is not a time: what follows a colon must be below 60.")
     return int(hours or 0) * 3600.0 + int(minutes or 0) * 60.0 + seconds

@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from importlib.machinery import ModuleSpec
 from typing import Any
 
+from ..errors import interruption
 from .libraries import unchanged_process
 
 log = logging.getLogger("audiox")
@@ -25,7 +26,9 @@ def from_transformers(*names: str) -> list[Any]:
 
     try:
         return [getattr(transformers, name) for name in names]
-    except Exception:  # transformers wraps some errors and not others, and a broken library may raise any
+    except Exception as error:  # transformers wraps some errors and not others, and a broken library may raise any
+        if interruption(error) is not None:
+            raise  # nothing is broken: unchanged_process says what it is
         reason = _missing()
         if reason is None:
             raise

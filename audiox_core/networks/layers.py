@@ -96,7 +96,7 @@ class CrossAttention(nn.Module):
         self.to_out = operations.Linear(width, width, bias=False, **said)
 
     def keys_values(self, context: Tensor, *, repeated: bool) -> tuple[Tensor, Tensor]:
-        """(B, M, context width) -> keys and values, each (B, Hkv, M, d); repeated (B, H, M, d), so that no step does."""
+        """(B, M, context width) -> keys and values, each (B, Hkv, M, d), or repeated (B, H, M, d), for all steps."""
         k, v = self.to_kv(context).unflatten(-1, (2, -1, self.head_dim)).permute(2, 0, 3, 1, 4)
         groups = self.heads // k.shape[1] if repeated else 1
         return (k, v) if groups == 1 else (k.repeat_interleave(groups, dim=1), v.repeat_interleave(groups, dim=1))

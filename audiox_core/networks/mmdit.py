@@ -99,7 +99,7 @@ def _join(pieces: Sequence[Tensor], counts: Sequence[int]) -> Tensor:
 
 def _rms_norm(x: Tensor) -> Tensor:
     """Root mean square norm over the last axis, without weights, in float32: half precision can't square 256."""
-    x = x.to(torch.float32, memory_format=torch.contiguous_format)  # which the norm would see to in a copy more
+    x = x.to(dtype=torch.float32, memory_format=torch.contiguous_format)  # which the norm would see to in a copy more
     return F.rms_norm(x, (x.shape[-1],), eps=RMS_NORM_EPS)
 
 
@@ -122,7 +122,8 @@ class SelfAttention(nn.Module):
         qkv = self.qkv(x).unflatten(-1, (-1, self.head_dim, 3)).permute(4, 0, 2, 1, 3)  # (3, B, H, L, d)
         normal = _rms_norm(qkv[:2])
         turn(normal.unflatten(-1, (-1, 2)), rotary)  # neighbours are a pair
-        out = attention(*normal.to(x.dtype), qkv[2].contiguous())
+        q, k = normal.to(x.dtype)
+        out = attention(q, k, qkv[2].contiguous())
         return out.transpose(2, 3).flatten(1, 2)  # (B, D, L)
 
 

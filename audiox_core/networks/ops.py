@@ -35,7 +35,7 @@ class Linear(nn.Linear):
 def linear(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
     """x (..., in) times weight (out, in), plus bias (out,)."""
     plain = x.dtype == weight.dtype == torch.float32 and x.device.type == "cpu"
-    if _ONEDNN is None or not plain or torch.is_grad_enabled():
+    if _ONEDNN is None or not plain or torch.is_grad_enabled() or torch.compiler.is_compiling():
         return F.linear(x, weight, bias)
     return _ONEDNN(x, weight, bias, "none", [], "")
 

@@ -55,7 +55,9 @@ class Edit:
         if tail:
             spans.append((lead + source, lead + source + tail))
         if not spans:
-            raise InputError("regions: nothing is to be made anew. Give a region, or seconds to add before or after.")
+            raise InputError(
+                "regions: there is nothing to regenerate. Give a region, or seconds to add before or after."
+            )
         return cls(timing, lead + source + tail, (lead, lead + source), tuple(spans))
 
     @property

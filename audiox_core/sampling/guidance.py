@@ -45,7 +45,9 @@ class GuidedVelocity:
     network is any with prepare and forward (see networks/__init__.py). positive and negative are condition tokens by
     modality, each (1 or B, W, M, D); without a negative, the network's null condition. scale 1 runs the positive
     branch alone. parts are ever smaller parts of the positive, each with the scale of what it adds to the next one (see
-    guide_in_steps); `scale` is then that of what the whole adds to the first of them.
+    guide_in_steps); `scale` is then that of what the whole adds to the first of them. between are the times, from and
+    to, between which there is guidance at all: outside, the positive branch runs alone, at half the work. All rows of
+    a call have the same time then, and a GPU is waited for once a step to read it.
     """
 
     def __init__(
@@ -57,7 +59,9 @@ class GuidedVelocity:
         scale: float = 7.0,
         rescale: float = 0.0,
         parts: Sequence[tuple[Tokens, float]] = (),
+        between: tuple[float, float] | None = None,
     ):
+        self.between = between
         self.network, self.scale, self.rescale = network, scale, rescale
         device = next((tokens.device for given in (positive, negative) if given for tokens in given.values()), None)
         self.scales = [scale, *(own for _, own in parts)]
@@ -76,10 +80,14 @@ class GuidedVelocity:
             self._joined = {rows: context}
         return self._joined[rows]
 
+    def _guides(self, t: Tensor) -> bool:
+        """Whether there is guidance at this time."""
+        return self.between is None or self.between[0] <= t[0].item() <= self.between[1]
+
     def __call__(self, x: Tensor, t: Tensor) -> Tensor:
+        if self.negative is None or not self._guides(t):
+            return self.network(x, t, self.positive.expand(x.shape[0]))
         context = self._context(x.shape[0])
-        if self.negative is None:
-            return self.network(x, t, context)
         count = 2 + len(self.parts)
         answers = self.network(torch.cat([x] * count), torch.cat([t] * count), context).chunk(count)
         return guide_in_steps(answers, self.scales, self.rescale)
@@ -94,6 +102,7 @@ class Guidance:
     scale: float = 7.0
     rescale: float = 0.0
     parts: tuple[tuple[Tokens, float], ...] = ()
+    between: tuple[float, float] | None = None
 
     def velocity(self, network: Any, numbers: Sequence[int], device: torch.device) -> GuidedVelocity:
         """The velocity function of these windows at once: a row for each item and window, windows running faster."""
@@ -109,6 +118,7 @@ class Guidance:
             scale=self.scale,
             rescale=self.rescale,
             parts=parts,
+            between=self.between,
         )
 
 

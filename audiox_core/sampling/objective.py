@@ -38,6 +38,10 @@ class Objective(ABC):
         """The network as a model(x (B, ...), sigma (B,), **extra_args) -> denoised (B, ...)."""
 
     @abstractmethod
+    def time(self, sigma: float) -> float:
+        """The time in 0..1 that the network is told at a noise level."""
+
+    @abstractmethod
     def parts(self, x: Tensor, sigma: Tensor) -> tuple[Tensor, Tensor]:
         """(origin, factor) with denoised = origin - factor * velocity, for x (B, ...) at noise levels sigma (B,)."""
 
@@ -91,6 +95,9 @@ class VPrediction(Objective):
     def denoiser(self, velocity: Velocity) -> Model:
         return VDenoiser(velocity)
 
+    def time(self, sigma: float) -> float:
+        return math.atan(sigma) * (2 / math.pi)
+
     def parts(self, x: Tensor, sigma: Tensor) -> tuple[Tensor, Tensor]:
         sigma = _beside(sigma, x)  # (B, 1, ...)
         variance = sigma**2 + 1
@@ -118,6 +125,9 @@ class RectifiedFlow(Objective):
 
     def denoiser(self, velocity: Velocity) -> Model:
         return FlowDenoiser(velocity)
+
+    def time(self, sigma: float) -> float:
+        return sigma
 
     def parts(self, x: Tensor, sigma: Tensor) -> tuple[Tensor, Tensor]:
         return x, _beside(sigma, x)

@@ -66,7 +66,9 @@ def over_time(mask: Tensor, length: int) -> Tensor:
             "(batch, height, width)."
         )
     if not bool(((mask >= 0) & (mask <= 1)).all()):
-        raise InputError("the mask holds values outside 0 to 1. Give 1 where the sound is made anew, 0 where it stays.")
+        raise InputError(
+            "the mask holds values outside 0 to 1. Give 1 where the sound is regenerated, 0 where it is kept."
+        )
     rows = mask.float()
     rows = rows[None, None] if mask.ndim == 1 else rows.reshape(-1, *given[-2:]).mean(dim=1, keepdim=True)
     if rows.shape[-1] == length:

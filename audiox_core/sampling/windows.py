@@ -39,6 +39,16 @@ class Windows:
         """Whether the only window is the whole sound, so that there is nothing to be put together."""
         return self.starts == (0,) and self.length == self.latents and not self.loop
 
+    def spans(self, latent: float, seconds: float) -> tuple[tuple[float, float], ...]:
+        """Where windows lie in a sound of so many seconds, at `latent` seconds a latent: nothing for a single one.
+
+        What of a loop's window comes after its end is left out.
+        """
+        if len(self.starts) == 1:
+            return ()
+        ends = [(start * latent, min((start + self.length) * latent, seconds)) for start in self.starts]
+        return tuple((start, end) for start, end in ends if start < end)
+
     def runs(self, number: int) -> Iterator[tuple[int, int, int]]:
         """The window's stretches of the sound: (position in the window, position in the sound, how many)."""
         done = 0

@@ -54,7 +54,7 @@ def read_archive(file: BinaryIO) -> tuple[Any, dict[str, int]]:
     if f"{root}/constants.pkl" in entries:
         raise CheckpointError("is a TorchScript program, not only weights. Get the model's weights as .safetensors.")
     if others or f"{root}/data.pkl" not in entries:
-        raise CheckpointError("is a zip archive, but no checkpoint. Unpack it, and give the weights file in it.")
+        raise CheckpointError("is a zip archive, but not a checkpoint. Unpack it, and give the weights file in it.")
     check_byte_order(content(f"{root}/byteorder").decode() if f"{root}/byteorder" in entries else "little")
     storages: dict[str, Storage] = {}
     loaded = Reader(Bounded(io.BytesIO(content(f"{root}/data.pkl"))), storages, 5).load()
@@ -69,7 +69,7 @@ def read_legacy(file: BinaryIO, size: int) -> tuple[Any, dict[str, int]]:
     storages: dict[str, Storage] = {}
     bounded = Bounded(file)
     if Reader(bounded, storages, 6).load() != MAGIC:
-        raise CheckpointError("is a pickle, but no checkpoint of torch. Give the model's weights file.")
+        raise CheckpointError("is a pickle, but not a torch checkpoint. Give the model's weights file.")
     version, machine, content, keys = (Reader(bounded, storages, 6).load() for _ in range(4))
     if version != LEGACY_VERSION:
         raise ValueError("it is of an unknown version")

@@ -49,9 +49,11 @@ def check_target(source: Path, target: Path, overwrite: bool) -> None:
         return
     except (OSError, ValueError) as error:  # too long, or a null byte
         reason = getattr(error, "strerror", None) or error
-        raise CheckpointError(f"{name_of(target)}: is no path to write to ({reason}). Choose another name.") from error
+        raise CheckpointError(
+            f"{name_of(target)}: is not a path to write to ({reason}). Choose another name."
+        ) from error
     if same:
-        raise CheckpointError(f"{target}: is the file that is read, and would be lost. Write to another name.")
+        raise CheckpointError(f"{target}: is the file being read and would be lost. Write to another name.")
     if not overwrite:
         raise CheckpointError(
             f"{target}: already exists. Choose another name, or give --overwrite (overwrite=True) to replace it."

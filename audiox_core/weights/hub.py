@@ -156,7 +156,7 @@ def _possible(what: str, name: str | Path) -> bool:
     try:
         Path(name).expanduser().exists()
     except PermissionError as error:
-        raise ModelNotFound(f"{name}: can't be looked at ({error.strerror}). Mend its permissions.") from error
+        raise ModelNotFound(f"{name}: can't be looked at ({error.strerror}). Fix its permissions.") from error
     except (OSError, ValueError, RuntimeError):  # too long, a null byte, nobody's home
         return False
     return bool(str(name)) and "\0" not in str(name)
@@ -191,7 +191,7 @@ def _weights(folder: Path, stems: Iterable[str] | None = None) -> list[Path]:
 @lru_cache(maxsize=64)
 def _unreadable(folder: Path, reason: str) -> None:
     """Says once that a folder is passed over: models in others can still be had."""
-    log.warning("%s can't be read (%s), so no model is looked for in it. Mend its permissions.", folder, reason)
+    log.warning("%s can't be read (%s), so it is not searched for models. Fix its permissions.", folder, reason)
 
 
 def _in_folders(
@@ -312,18 +312,20 @@ def _fetch(
     target = (folders[0] if named else folders[-1]).absolute() / released.name
 
     def not_found(reason: str) -> ModelNotFound:
-        return ModelNotFound(
+        error = ModelNotFound(
             f"{released.name}: {' and '.join(files)} not found here, and not downloaded ({reason}).\n"
             f"Get them from {released.source} (revision {released.revision})\n"
             f"and put them into this folder:\n  {target}\n{released.licence}"
         )
+        error.missing, error.folder = tuple(files), target
+        return error
 
     if not download:
         raise not_found("downloading is switched off")
     try:
         from huggingface_hub.errors import HfHubHTTPError
     except ImportError as error:
-        raise not_found(f"{error}; `pip install huggingface_hub` mends that") from error
+        raise not_found(f"{error}; `pip install huggingface_hub` fixes that") from error
     # The bases of the hub's own error are those of the HTTP library that this version of it uses.
     http_errors: Any = (OSError, *HfHubHTTPError.__bases__)
     what = f"{' and '.join(files)} from {released.source} to {target}"

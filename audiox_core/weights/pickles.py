@@ -65,7 +65,7 @@ class Table(dict[Any, Any]):
     """A table by texts. All other keys become one: comparing pairs of pairs of pairs could take for ever."""
 
     def __setitem__(self, key: Any, value: Any) -> None:
-        super().__setitem__(key if type(key) is str else Name("a name that is no text"), value)
+        super().__setitem__(key if type(key) is str else Name("a name that is not text"), value)
 
 
 class Bounded:
@@ -130,7 +130,7 @@ class Reader(pickle._Unpickler):
     def persistent_load(self, pid: Any) -> Storage:
         """That of ("storage", type, key, device, elements), in old files also a view's or None."""
         if not isinstance(pid, tuple) or len(pid) != self.parts or pid[0] != "storage":
-            raise ValueError("it refers to what is no storage")
+            raise ValueError("it refers to something that is not a storage")
         kind, key, _, count, *view = pid[1:]
         whole = type(count) is int and 0 <= count < 1 << 59 and not any(view)
         if not (isinstance(kind, Name) and isinstance(key, str) and whole):
@@ -149,7 +149,7 @@ class Reader(pickle._Unpickler):
     def call(self) -> None:
         function, arguments = self.stack[-2:]
         if not isinstance(function, Name) or not isinstance(arguments, tuple):
-            raise ValueError("its pickle calls what is no function")
+            raise ValueError("its pickle calls something that is not a function")
         made: Any = Call(function, arguments)
         if function in ("collections.OrderedDict", "collections.Counter", "collections.defaultdict"):
             made = Table()

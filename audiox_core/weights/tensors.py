@@ -195,7 +195,7 @@ def _header(tensors: Mapping[str, Tensor], target: Path) -> tuple[bytes, list[st
         raise CheckpointError(f"{target}: {bad[0]!r:.80} can't be a tensor's name; nothing was written. Rename it.")
     unknown = sorted({str(t.dtype) for t in tensors.values() if t.dtype not in TYPE_NAMES})
     if unknown:
-        raise CheckpointError(f"{target}: tensors of type {', '.join(unknown)} are no weights; nothing was written.")
+        raise CheckpointError(f"{target}: tensors of type {', '.join(unknown)} are not weights; nothing was written.")
     odd = [key for key, t in tensors.items() if t.layout != torch.strided or t.is_meta or t.is_nested]
     if odd:
         raise CheckpointError(

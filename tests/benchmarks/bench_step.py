@@ -1,6 +1,6 @@
 """Time of one guided full-size sampling step: ours beside a straightforward one, alternating, on the CPU.
 
-python tests/benchmarks/bench_step.py [--depth 24] [--rounds 3]
+python tests/benchmarks/bench_step.py [--depth 24] [--rounds 5] [--compile]
 """
 
 from __future__ import annotations
@@ -9,7 +9,9 @@ import argparse
 import statistics
 import sys
 import time
+from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -22,6 +24,7 @@ from audiox_core.models.config import parse_config
 from audiox_core.networks.dit import DiffusionTransformer
 from audiox_core.networks.layers import rotary_table
 from audiox_core.sampling.guidance import GuidedVelocity
+from audiox_core.sampling.stepping import Compiled
 
 LATENTS, TOKENS = 236, {"video": 128, "text": 128, "audio": 215}
 
@@ -86,6 +89,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--depth", type=int, default=24)
     parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--compile", action="store_true", help="also compiled, which takes minutes before the first")
     args = parser.parse_args()
     network, plain = build(args.depth)
     generator = torch.Generator().manual_seed(1)
@@ -94,11 +98,16 @@ def main() -> None:
     condition = dict(zip(TOKENS, tokens[:, None].split(list(TOKENS.values()), dim=2), strict=True))
     t = torch.tensor([0.7])
     guided, guided_plain = (GuidedVelocity(net, condition, scale=7.0) for net in (network, plain))
-    ways = {
+    ways: dict[str, Callable[[], Tensor]] = {
         "straightforward": lambda: straightforward(plain, x, t, tokens, 7.0),
         "ours": lambda: guided(x, t),
         "ours on torch.nn.Linear": lambda: guided_plain(x, t),
     }
+    if args.compile:
+        ways["ours, compiled"] = partial(GuidedVelocity(Compiled(network), condition, scale=7.0), x, t)
+        began = time.perf_counter()
+        ways["ours, compiled"]()
+        print(f"first compiled call: {time.perf_counter() - began:.0f} s")
     reference = ways["straightforward"]()
     differences = {name: ((step() - reference).norm() / reference.norm()).item() for name, step in ways.items()}
     times: dict[str, list[float]] = {name: [] for name in ways}

@@ -1,4 +1,4 @@
-"""A real ComfyUI server for the tests: on the CPU, in a temporary base directory, spoken to over HTTP."""
+"""A real ComfyUI server for the tests: on the CPU unless asked, in a temporary base directory, spoken to over HTTP."""
 
 from __future__ import annotations
 
@@ -65,7 +65,8 @@ def comfyui_python() -> str:
 class ComfyServer:
     """Context manager around one ComfyUI process with our pack linked into its custom_nodes.
 
-    packages: folders that come first on its path; environment: further variables of it.
+    packages: folders that come first on its path; environment: further variables of it; device: arguments that choose
+    what it computes on, none for the card that it finds.
     """
 
     def __init__(
@@ -75,6 +76,7 @@ class ComfyServer:
         pack: Path | None = REPO,
         pack_name: str = PACK_NAME,
         arguments: Sequence[str] = (),
+        device: Sequence[str] = ("--cpu",),
         packages: Sequence[Path] = (),
         environment: Mapping[str, str] | None = None,
         start_timeout: float = 180.0,
@@ -82,7 +84,7 @@ class ComfyServer:
         self.comfyui = comfyui
         self.pack = pack
         self.pack_name = pack_name
-        self.arguments = list(arguments)
+        self.arguments, self.device = list(arguments), list(device)
         self.packages, self.environment = list(packages), dict(environment or {})
         self.start_timeout = start_timeout
         self.base = Path(tempfile.mkdtemp(prefix="audiox-comfyui-"))
@@ -129,7 +131,7 @@ class ComfyServer:
         self.port = _free_port()
         log_path = self.base / "server.log"
         self._log_start = log_path.stat().st_size if log_path.exists() else 0
-        command = [comfyui_python(), "main.py", "--cpu", "--listen", "127.0.0.1", "--port", str(self.port)]
+        command = [comfyui_python(), "main.py", *self.device, "--listen", "127.0.0.1", "--port", str(self.port)]
         command += ["--base-directory", str(self.base), "--database-url", "sqlite:///:memory:"]
         command += [
             "--disable-auto-launch",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from typing import Any
+from urllib.parse import quote
 
 import pytest
 
@@ -40,13 +41,20 @@ def test_help_pages_are_where_the_page_looks(comfy: ComfyServer, language: str) 
         assert page == (REPO / f"web/docs/{node_id}/{language}.md").read_bytes()
 
 
+def test_pictures_are_where_help_pages_look(comfy: ComfyServer) -> None:
+    """The page puts the address of docs/ before a picture's name."""
+    for node_id in NODES:
+        picture = comfy.get(f"/extensions/{PACK_NAME}/docs/images/{node_id}.webp")
+        assert picture == (REPO / f"web/docs/images/{node_id}.webp").read_bytes()
+
+
 def test_templates_are_listed_and_served_with_their_pictures(comfy: ComfyServer) -> None:
     names = sorted(path.stem for path in (REPO / "workflows").glob("*.json"))
     assert sorted(comfy.get("/workflow_templates")[PACK_NAME]) == names
     for name in names:
-        served = comfy.get(f"/api/workflow_templates/{PACK_NAME}/{name}.json")
+        served = comfy.get(f"/api/workflow_templates/{PACK_NAME}/{quote(name)}.json")
         assert served == json.loads((REPO / f"workflows/{name}.json").read_text(encoding="utf-8"))
-        assert comfy.get(f"/api/workflow_templates/{PACK_NAME}/{name}.jpg")[:2] == b"\xff\xd8"
+        assert comfy.get(f"/api/workflow_templates/{PACK_NAME}/{quote(name)}.jpg")[:2] == b"\xff\xd8"
 
 
 def test_the_released_model_has_one_name_before_and_after_its_download(comfy: ComfyServer) -> None:

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import subprocess
-import sys
-from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).parents[2]
+from tests.forks import forked
+
 # Prints what was said, and whether torchaudio's place is as it was.
 BUILD = """
 import logging, sys
@@ -35,39 +34,61 @@ RAISES = {
 }
 
 
-def borrowed(folder: Path) -> str:
-    done = subprocess.run(
-        [sys.executable, "-c", f"import sys; sys.path[:0] = [{str(folder)!r}, '.']\n{BUILD}", str(folder)],
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+CASES = {
+    **dict.fromkeys(RAISES, "import sys; sys.path[:0] = [sys_path, '.']"),
+    "works": "import sys; sys.path[:0] = [sys_path, '.']",
+    "absent": "import sys; sys.modules['torchaudio'] = None",
+}
+# Most of what transformers imports besides torchaudio, and what is there of it.
+COMMON = """
+from contextlib import suppress
+from importlib import import_module
+for name in ("torch._dynamo", "torch.distributed.tensor", "scipy.optimize", "torchvision", "tokenizers", "jinja2"):
+    with suppress(ImportError):
+        import_module(name)
+import sys
+assert not {"transformers", "torchaudio"} & set(sys.modules)
+"""
+UNKNOWN = "from audiox_core.networks.borrowed import from_transformers; from_transformers('NoSuchModel')"
+
+
+@pytest.fixture(scope="module")
+def ended(tmp_path_factory: pytest.TempPathFactory) -> dict[str, subprocess.CompletedProcess[str]]:
+    """By case, how a process of its own ended and what it printed."""
+    base = tmp_path_factory.mktemp("borrowed")
+    programs = {}
+    for case, before in CASES.items():
+        folder = base / case
+        folder.mkdir()
+        if case in RAISES:
+            (folder / "torchaudio").mkdir()
+            (folder / "torchaudio" / "__init__.py").write_text(f"raise {RAISES[case]}")
+        programs[case] = f"sys_path = {str(folder)!r}\n{before}\nsys.argv = ['-c', sys_path]\n{BUILD}"
+    programs["unknown"] = UNKNOWN
+    return dict(zip(programs, forked(base, COMMON, list(programs.values())), strict=True))
+
+
+def printed(done: subprocess.CompletedProcess[str]) -> str:
     assert done.returncode == 0, done.stderr[-3000:]
     return done.stdout.strip()
 
 
 @pytest.mark.parametrize("kind", RAISES)
-def test_a_broken_torchaudio_keeps_nothing_from_loading(kind: str, tmp_path: Path) -> None:
-    (tmp_path / "torchaudio").mkdir()
-    (tmp_path / "torchaudio" / "__init__.py").write_text(f"raise {RAISES[kind]}")
-    found, said = borrowed(tmp_path).split(" | ")
+def test_a_broken_torchaudio_keeps_nothing_from_loading(
+    kind: str, ended: dict[str, subprocess.CompletedProcess[str]]
+) -> None:
+    found, said = printed(ended[kind]).split(" | ")
     assert found == kind  # as before: others meet the same error that they would have met without us
     assert said.startswith("torchaudio is installed but broken (")
     assert said.count("broken") == 1
 
 
-def test_nothing_is_said_where_it_works_or_is_absent(tmp_path: Path) -> None:
-    assert borrowed(tmp_path) == "here |"
-    hidden = BUILD.replace("import logging, sys", "import logging, sys; sys.modules['torchaudio'] = None")
-    done = subprocess.run(
-        [sys.executable, "-c", hidden, str(tmp_path)], cwd=ROOT, capture_output=True, text=True, check=False
-    )
-    assert done.stdout.strip() == "ModuleNotFoundError |", done.stderr[-3000:]
+def test_nothing_is_said_where_it_works_or_is_absent(ended: dict[str, subprocess.CompletedProcess[str]]) -> None:
+    assert printed(ended["works"]) == "here |"
+    assert printed(ended["absent"]) == "ModuleNotFoundError |"
 
 
-def test_other_failures_of_transformers_are_its_own() -> None:
-    code = "from audiox_core.networks.borrowed import from_transformers; from_transformers('NoSuchModel')"
-    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False)
-    assert done.stderr.strip().splitlines()[-1].startswith(("AttributeError", "ImportError", "ModuleNotFoundError"))
-    assert "NoSuchModel" in done.stderr
+def test_other_failures_of_transformers_are_its_own(ended: dict[str, subprocess.CompletedProcess[str]]) -> None:
+    said = ended["unknown"].stderr
+    assert said.strip().splitlines()[-1].startswith(("AttributeError", "ImportError", "ModuleNotFoundError"))
+    assert "NoSuchModel" in said and ended["unknown"].returncode == 1

@@ -44,6 +44,19 @@ def test_sound_file(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert "RAM" in said
 
 
+@pytest.mark.parametrize("suffix", [".mp3", ".m4a", ".ogg", ".opus"])
+def test_compressed_sound_files_and_ways_to_draw_them(suffix: str, tmp_path: Path) -> None:
+    target, picture = tmp_path / f"sea{suffix}", tmp_path / "sea.jpg"
+    options = ("--text", "sea", "--seconds", 2, "--quiet", "--overwrite", "--spectrogram", picture)
+    assert make(*options, "-o", target) == 0
+    assert abs(read_audio(target).shape[1] - 88200) < 20 and probe(target).channels == 2
+    plain = picture.read_bytes()
+    assert plain.startswith(b"\xff\xd8") and probe(picture).width == 1200
+    for way in (("--spectrogram-scale", "mel"), ("--spectrogram-waveform",)):
+        assert make(*options, *way, "-o", target) == 0
+        assert picture.read_bytes() != plain and probe(picture).is_image
+
+
 def test_video_file(tmp_path: Path) -> None:
     target = tmp_path / "out.mp4"
     assert make("--video", SAMPLE, "--seconds", 3, "-o", target, "--quiet") == 0
@@ -94,6 +107,7 @@ def test_every_option_reaches_the_settings(monkeypatch: pytest.MonkeyPatch, tmp_
     words = "--text a --negative-text b --start 1 --audio-start 2 --seconds 3 --cfg 5 --rescale 0.5 --seed 7"
     words += " --sampler k-heun --sigma-min 0.2 --sigma-max 90 --rho 6 --prompt-hidden 0.25 --kept 4"
     words += " --no-normalize --quiet --long together --loop --text-guidance 2 --video-guidance 3 --audio-guidance 4"
+    words += " --guidance-interval 0.5 20"
     write_audio(tmp_path / "heard.wav", torch.zeros(2, 99999), 44100)
     more = ["--video", SAMPLE, "--audio", tmp_path / "heard.wav", "-o", tmp_path / "a.wav"]
     assert make(*words.split(), "--at", "0:01.5", "c d", "--at", "2", "e", *more) == 130
@@ -124,6 +138,7 @@ def test_every_option_reaches_the_settings(monkeypatch: pytest.MonkeyPatch, tmp_
         "text_guidance": 2,
         "video_guidance": 3,
         "audio_guidance": 4,
+        "guidance_interval": [0.5, 20],
     }
     names = {f.name for f in fields(Settings)}
     assert set(given) == names, "a setting that the command line lacks"
@@ -153,7 +168,11 @@ def test_places_reach_the_loading(monkeypatch: pytest.MonkeyPatch, tmp_path: Pat
         "text_encoder": "t5.safetensors",
         "config": None,
         "progress": False,
+        "compile": False,
+        "graph": "off",
     }
+    assert make("--text", "x", "--compile", "--graph", "auto", "-o", tmp_path / "a.wav") == 130
+    assert (given["compile"], given["graph"]) == (True, "auto")
     assert make("--text", "x", "--no-half", "-o", tmp_path / "a.wav") == 130
     assert (given["dtype"], given["offload"], given["download"]) == ("fp32", "auto", True)
 
@@ -190,8 +209,9 @@ def test_info_without_the_model_on_disk(capsys: pytest.CaptureFixture[str], tmp_
     assert cli.main([*arguments, "--dtype", "fp32"]) == 0
     said = capsys.readouterr().out
     # In the units of the README's tables and of the published files: 1e9 bytes.
-    assert "\ndit         4.21 GB fp32, in RAM" in said
-    assert "\ntext        0.44 GB fp32, in RAM" in said
+    assert "\ntransformer    4.21 GB in fp32, in RAM" in said
+    assert "\ntext encoder   0.44 GB in fp32, in RAM" in said
+    assert f"to go into {tmp_path / 'AudioX'}" in said
     assert cli.main([*arguments, "--dtype", "fp8"]) == 0
     assert "fp8, computing in fp32, in RAM" in capsys.readouterr().out
 

@@ -12,8 +12,8 @@ from audiox_core import __main__ as cli
 
 # On the command line the same, where it can be typed: its option, what is typed, and words of the answer.
 TYPED: list[tuple[str, str, str]] = [
-    ("--text", "\udcff", "text: holds bytes that are no UTF-8 text"),
-    ("--negative-text", "\udcff", "negative_text: holds bytes"),
+    ("--text", "\udcff", "text: contains bytes that are not UTF-8 text"),
+    ("--negative-text", "\udcff", "negative_text: contains bytes"),
     *[("--seconds", value, "seconds: expected a number, got") for value in ("nan", "inf")],
     *[("--seconds", value, "at most 3600 s") for value in ("-1", "3601")],
     ("--seconds", "0", "0 means as long as the video, and there is none"),
@@ -97,12 +97,15 @@ def test_wrong_options_are_told_before_anything_is_loaded(
         (["--text=x", "-o", "file/out.wav"], "out.wav cannot be written"),
         (["--text=x", "-o", f"{'n' * 5000}.wav"], "cannot be written"),
         (["--text=x", "--mix"], "--mix: there is no video to mix with"),
-        (["--text=x", "--spectrogram", "s.jpg"], "--spectrogram s.jpg: unknown ending '.jpg'. Use .png"),
+        (["--text=x", "--spectrogram", "s.gif"], "--spectrogram s.gif: unknown ending '.gif'. Use .png, .jpg, .jpeg"),
         (["--text=x", "--spectrogram", "file/s.png"], "s.png cannot be written"),
-        (["--image=in.png", "--spectrogram", "in.png"], "in.png is the file that is read"),
-        (["--image=in.png", "--spectrogram", "link.png"], "link.png is the file that is read"),
-        (["--audio=in.wav", "-o", "in.wav"], "in.wav is the file that is read"),
-        (["--video=in.mp4", "-o", "./in.mp4"], "in.mp4 is the file that is read"),
+        (["--image=in.png", "--spectrogram", "in.png"], "in.png is the file being read"),
+        (["--image=in.png", "--spectrogram", "link.png"], "link.png is the file being read"),
+        (["--audio=in.wav", "-o", "in.wav"], "in.wav is the file being read"),
+        (["--video=in.mp4", "-o", "./in.mp4"], "in.mp4 is the file being read"),
+        (["--text=x", "--start", "3"], "start: there is no video to begin in. Give one, or leave start out"),
+        (["--text=x", "--audio-start", "0:03"], "audio_start: there is no audio to begin in"),
+        (["--image=in.png", "--start", "3"], "start: there is no video to begin in"),
         (["--text=x", "--dtype", "fp17"], "precision: unknown value 'fp17'"),
         (["--text=x", "--no-half", "--dtype", "fp16"], "--no-half and --dtype fp16 contradict"),
         (["--text=x", "--max-vram", "nan"], "max_vram_gb: nan is out of range"),
@@ -110,7 +113,7 @@ def test_wrong_options_are_told_before_anything_is_loaded(
         (["--text=x", "--model", "AudioY"], "unknown name 'AudioY'"),
         (["--text=x", "--model", "none.ckpt"], "none.ckpt: no such file"),
         (["--text=x", "--config", "none.json"], "none.json: no such file"),
-        (["--video=in.mp4", "--image=in.png"], "give one of them"),
+        (["--video=in.mp4", "--image=in.png"], "give only one of them"),
     ],
     ids=lambda value: " ".join(value)[:60] if isinstance(value, list) else "",
 )
@@ -138,7 +141,16 @@ def test_wrong_calls_are_told_before_anything_is_loaded(
     assert all((tmp_path / name).read_bytes() == b"kept" for name in ("in.png", "in.wav", "in.mp4"))
 
 
+@pytest.mark.parametrize("option", ["--seconds", "--start", "--audio-start"])
+@pytest.mark.parametrize("value", ["soon", "0:99", "1:", ":30"])
+def test_a_time_that_is_none(option: str, value: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        cli.main(["generate", "--text", "x", "-o", "a.wav", option, value])
+    said = f"argument {option}: {value!r} is not a time. Give seconds, or minutes and seconds such as 0:30."
+    assert said in capsys.readouterr().err
+
+
 def test_an_option_of_another_command(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit):
         cli.main(["edit", "s.wav", "--regions", "0-1", "--seconds", "3", "-o", "out.wav"])
-    assert "--seconds 3. --seconds is an option of generate, batch" in capsys.readouterr().err
+    assert "--seconds 3. --seconds belongs to generate, batch" in capsys.readouterr().err

@@ -78,7 +78,7 @@ def test_what_exists_needs_a_word(which: str, tmp_path: Path, capsys: pytest.Cap
     assert make(*options) == 1
     said = capsys.readouterr().err
     option = "--spectrogram" if which == "picture" else "-o"
-    assert re.search(rf"^error: {option} .*{old}: already exists\. Give --overwrite to replace it", said), said
+    assert re.search(rf"^error: {option} .*{old}: already exists\. Use --overwrite to replace it", said), said
     with pytest.raises(Loaded):
         make(*options, "--overwrite")
     assert (tmp_path / old).read_text() == "precious"
@@ -113,11 +113,11 @@ def test_converting_replaces_only_when_told(tmp_path: Path, capsys: pytest.Captu
     assert cli.main(["convert", str(source), str(target), "--overwrite"]) == 1
     assert "a.ckpt: is neither" in capsys.readouterr().err
     assert cli.main(["convert", str(source), str(tmp_path / "link.safetensors"), "--overwrite"]) == 1
-    assert "is the file that is read" in capsys.readouterr().err
+    assert "is the file being read" in capsys.readouterr().err
     assert target.read_text() == "precious" and source.read_bytes() == b"no checkpoint"
     for name in ("n" * 5000, "a\0b"):
         assert cli.main(["convert", str(source), f"{name}.safetensors"]) == 1
-        assert "is no path to write to" in capsys.readouterr().err
+        assert "is not a path to write to" in capsys.readouterr().err
 
 
 def test_a_sound_knows_what_it_was_made_from(tmp_path: Path) -> None:
@@ -127,9 +127,9 @@ def test_a_sound_knows_what_it_was_made_from(tmp_path: Path) -> None:
     before = heard.read_bytes(), seen.read_bytes()
     sound = Sound(WAVE, 44100, (str(heard), seen))
     for name in ("heard.wav", "link.wav"):
-        with pytest.raises(MediaError, match="is the file that is read"):
+        with pytest.raises(MediaError, match="is the file being read"):
             sound.save(tmp_path / name)
-    with pytest.raises(MediaError, match="is the file that is read"):
+    with pytest.raises(MediaError, match="is the file being read"):
         sound.save_with_video(SAMPLE, seen)
     assert (heard.read_bytes(), seen.read_bytes()) == before
     assert sound.save(tmp_path / "new.flac").exists()
@@ -139,7 +139,7 @@ def test_a_sound_knows_what_it_was_made_from(tmp_path: Path) -> None:
 SIGNALS = """
 import json, os, signal, sys, traceback
 from audiox_core import __main__ as cli, pipeline
-from audiox_core.media import audio, spectrogram
+from audiox_core.media import audio, drawn
 from tests.core.test_cli_outputs import Ready
 
 pipeline.load_pipeline = lambda *_, **__: Ready(1.0)
@@ -151,7 +151,7 @@ def case(number, when):
     signal.signal(signal.SIGHUP, signal.SIG_DFL)
     if when == "ignored":
         signal.signal(number, signal.SIG_IGN)
-    home, name = (spectrogram, "write_png") if when == "after it" else (audio.SoundTrack, "write")
+    home, name = (drawn, "write_picture") if when == "after it" else (audio.SoundTrack, "write")
     real = getattr(home, name)
 
     def hit(*given, **options):
@@ -226,7 +226,7 @@ def test_an_error_after_saving_tells_what_was_saved(
     def full(*_: Any) -> None:
         raise MediaError("s.png cannot be written (No space left on device).")
 
-    monkeypatch.setitem(media.__dict__, "write_png", full)
+    monkeypatch.setitem(media.__dict__, "write_picture", full)
     assert make("--text", "x", "-o", tmp_path / "a.wav", "--spectrogram", tmp_path / "s.png") == 1
     assert "a.wav was written)" in capsys.readouterr().err
 
@@ -259,7 +259,7 @@ def test_a_longer_video_is_told_of_before_the_run(
     said = caplog.text
     assert re.search(rf"{clip.name}: lasts 12\.0\d s and gets new sound from 1\.00 to 11\.00 s; ", said), said
     if own:
-        assert ("the rest keeps its own" in said) == mix and ("its own is dropped" in said) != mix
+        assert ("the rest keeps its own" in said) == mix and ("its own sound is dropped" in said) != mix
     else:
         assert "the rest will be silent" in said and "its own" not in said
     assert "10.00 s of sound" in capsys.readouterr().out

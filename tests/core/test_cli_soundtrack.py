@@ -94,11 +94,14 @@ def test_fades_kept_stretches_and_ducking(clip: Path, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("options", "said"),
     [
-        (["--keep", "5"], "keep: '5' is no start and end"),
+        (["--keep", "5"], "keep: '5' is not a start and an end"),
         (["--keep", "6-7"], "keep: 6-7 lies past the end of .*clip.mp4"),
-        (["--keep", "0-99"], "keep leaves nothing of the new sound to hear"),
-        (["--keep", "2-3.5", "--start", "2", "--seconds", "1"], "keep leaves nothing of the new sound to hear"),
-        (["--duck", "6"], "duck=6: the old sound is dropped.*mode mix"),
+        (["--keep", "0-99"], "keep covers all of the new sound"),
+        (["--keep", "2-3.5", "--start", "2", "--seconds", "1"], "keep covers all of the new sound"),
+        (
+            ["--duck", "6"],
+            "^error: --duck lowers the new sound .* only kept with --mix. Add --mix, or leave --duck out",
+        ),
         (["--fade-in", "-1"], "fade_in=-1"),
         (["--fade-out", "nan"], "fade_out=nan"),
     ],

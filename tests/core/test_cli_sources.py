@@ -12,7 +12,7 @@ import torch
 
 from audiox_core import __main__ as cli
 from audiox_core.errors import InputError, ModelNotFound
-from audiox_core.media import set_soundtrack, write_audio, write_png
+from audiox_core.media import set_soundtrack, write_audio, write_picture
 from audiox_core.media.given import check_sources
 from audiox_core.models.settings import Settings
 from audiox_core.pipeline import Pipeline
@@ -34,7 +34,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     write_clip(tmp_path / "clip.mp4", 25, 5)  # 5 s
     write_audio(tmp_path / "sound.wav", torch.zeros(2, 4410), 44100)
     with_sound(tmp_path / "talk.mp4")
-    write_png(tmp_path / "still.png", torch.zeros(3, 64, 64, dtype=torch.uint8).permute(1, 2, 0))
+    write_picture(tmp_path / "still.png", torch.zeros(3, 64, 64, dtype=torch.uint8).permute(1, 2, 0))
     (tmp_path / "text.mp4").write_text("no video")
     return tmp_path
 
@@ -63,7 +63,7 @@ def with_sound(path: Path) -> None:
             "--audio talk.mp4 --audio-start 1.5 -o a.wav",
             r"talk\.mp4: start=1\.5 s is past the end of the sound \(1\.0\d\d s\)",
         ),
-        ("--video still.png -o a.mp4", r"still\.png is a still picture, no video\. Write the sound alone"),
+        ("--video still.png -o a.mp4", r"still\.png is a still picture, not a video\. Write the sound on its own"),
     ],
 )
 def test_files_of_the_wrong_kind(
@@ -163,7 +163,7 @@ def test_a_waveform_of_numpy_is_heard_like_one_of_torch(pipe: Pipeline) -> None:
 
 
 def test_a_device_of_torch_is_taken() -> None:
-    from audiox_core.pipeline import plan_for
+    from audiox_core.commands.about import plan_for
 
     machine, _ = plan_for("demo", device=torch.device("cpu"))  # type: ignore[arg-type]
     assert machine.device == "cpu"

@@ -16,6 +16,8 @@ from audiox_core.media.sound import Sound
 from audiox_core.pipeline import Pipeline
 from tests.core.media_clips import write_clip
 
+SAMPLE = Path(__file__).parents[2] / "audiox_core/media/assets/sample.mp4"
+
 
 @pytest.fixture
 def calls(loads: list[str], monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
@@ -78,7 +80,7 @@ def test_what_is_finished_is_passed_over(
     (out / "0002_b_2.wav").unlink()
     assert batch(source, out, "--takes", 2) == 1 and len(calls) == 8
     told = capsys.readouterr().err
-    assert "row 4: output " in told and "c_1.wav: already exists. Give --overwrite" in told
+    assert "row 4: output " in told and "c_1.wav: already exists. Use --overwrite" in told
     assert "row 2: output " in told and "0002_b_1.wav: already exists" in told
     assert batch(source, out, "--takes", 2, "--overwrite") == 0 and len(calls) == 12
     assert batch(source, out, "--takes", 2, "--dtype", "bf16", "--out", tmp_path / "other") == 0 and len(calls) == 20
@@ -97,7 +99,7 @@ def test_what_was_stopped_goes_on(
 
     monkeypatch.setattr(Sound, "save", save)
     assert batch(source, out) == 130
-    stopped = "interrupted; 3 rows: 1 made, 0 finished before, 0 failed; the same command goes on from there"
+    stopped = "interrupted; 3 rows: 1 made, 0 finished before, 0 failed; run the same command again to continue"
     assert stopped in capsys.readouterr().err
     assert names(out) == ["0001_a.wav", "0002_b_1.wav"]
     monkeypatch.setattr(Sound, "save", real)
@@ -107,9 +109,9 @@ def test_what_was_stopped_goes_on(
 
 
 BAD: list[tuple[object, str]] = [
-    ("{", "row 1: is no JSON"),
-    ("[1]", "row 2: is no JSON object"),
-    ("[" * 100_000, "row 3: is no JSON (too deep)"),
+    ("{", "row 1: is not JSON"),
+    ("[1]", "row 2: is not a JSON object"),
+    ("[" * 100_000, "row 3: is not JSON (too deep)"),
     ({}, "row 4: nothing to follow"),
     ({"txt": "a"}, "row 5: txt: unknown setting. Did you mean 'text'"),
     ({"text": "a", "cfg": 3}, "row 6: cfg: unknown setting. Here it is called 'guidance'"),
@@ -120,19 +122,19 @@ BAD: list[tuple[object, str]] = [
     ({"text": "a", "takes": 10**12}, "row 11: takes: 1000000000000 is out of range"),
     ({"text": "a", "mix": 1}, "row 12: mix: expected true or false, got '1'"),
     ({"text": "a", "mix": True}, "row 13: mix: there is no video to be written"),
-    ({"text": "a", "output": "../a.wav"}, "row 14: output: '../a.wav' is no name for a file in --out"),
-    ({"text": "a", "output": "/tmp/a.wav"}, "row 15: output: '/tmp/a.wav' is no name"),
-    ({"text": "a", "output": "link/a.wav"}, "row 16: output: 'link/a.wav' is no name"),
-    ({"text": "a", "output": ".batch/a.wav"}, "row 17: output: '.batch/a.wav' is no name"),
-    ({"text": "a", "output": "a.mp3"}, "row 18: output out/a.mp3: unknown ending '.mp3'"),
+    ({"text": "a", "output": "../a.wav"}, "row 14: output: '../a.wav' is not a file name inside --out"),
+    ({"text": "a", "output": "/tmp/a.wav"}, "row 15: output: '/tmp/a.wav' is not a file name"),
+    ({"text": "a", "output": "link/a.wav"}, "row 16: output: 'link/a.wav' is not a file name"),
+    ({"text": "a", "output": ".batch/a.wav"}, "row 17: output: '.batch/a.wav' is not a file name"),
+    ({"text": "a", "output": "a.aac"}, "row 18: output out/a.aac: unknown ending '.aac'"),
     ({"text": "a", "output": 7}, "row 19: output: expected a file's name"),
     ({"text": "a", "output": "same.wav"}, ""),
     ({"text": "b", "output": "./same.wav"}, "row 21: output: same.wav is also that of row 20"),
     ({"video": "none.mp4"}, "row 22: video: none.mp4: no such file"),
-    ({"video": ["a"]}, "row 23: video: expected a file, got list"),
+    ({"video": ["a"]}, "row 23: video: expected a file or (frames, fps), got list"),
     ({"text": "@none.txt"}, "row 24: text: none.txt: no such file"),
     ({"text": "a", "at": 7}, "row 25: at: give pairs of a time and a prompt"),
-    ({"text": "a", "at": [[{}, "b"], [{}, "c"]]}, "row 26: at: two prompts begin at {}"),
+    ({"text": "a", "at": [[{}, "b"], [{}, "c"]]}, "row 26: at: two prompts start at {}"),
     ({"text": "broken"}, "row 27: RuntimeError: the card fell off"),
     ({"text": "a", "seconds": float("nan")}, "row 28: seconds: expected a number, got nan"),
     ({"text": "a", "keep": {"a": 1}}, "row 29: keep"),
@@ -140,7 +142,10 @@ BAD: list[tuple[object, str]] = [
     ({"text": "a", "output": "list.jsonl/a.wav"}, ""),
     ({"text": "a", "normalize": "loud"}, "row 32: normalize"),
     ({"text": "c", "output": "taken.wav"}, "row 33: output out/taken.wav: already exists"),
-    ({"text": "\ud800"}, "row 34: text: holds bytes that are no UTF-8 text"),
+    ({"text": "\ud800"}, "row 34: text: contains bytes that are not UTF-8 text"),
+    ({"text": "a", "start": 1}, "row 35: start: there is no video to begin in"),
+    ({"text": "a", "seconds": "0:99"}, "row 36: seconds: 0:99 is not a time"),
+    ({"video": "sample.mp4", "output": "a.mp4", "duck": 6}, "row 37: duck lowers the new sound"),
 ]
 
 
@@ -150,6 +155,7 @@ def test_rows_that_cannot_be_made(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     write(Path("list.jsonl"), *(row for row, _ in BAD))
+    (tmp_path / "sample.mp4").symlink_to(SAMPLE)
     (tmp_path / "out").mkdir()
     (tmp_path / "out" / "link").symlink_to(tmp_path)
     (tmp_path / "out" / "taken.wav").write_text("precious")
@@ -159,8 +165,30 @@ def test_rows_that_cannot_be_made(
         assert words in said.err, said.err
     good = sum(not words for _, words in BAD)
     assert said.out.splitlines()[-1] == f"{len(BAD)} rows: {good} made, 0 finished before, {len(BAD) - good} failed"
-    assert names(tmp_path) == ["list.jsonl", "out/list.jsonl/a.wav", "out/same.wav", "out/taken.wav"]
+    made = ["out/list.jsonl/a.wav", "out/same.wav", "out/taken.wav"]
+    assert names(tmp_path) == ["list.jsonl", *made, "sample.mp4"]
     assert (tmp_path / "out" / "taken.wav").read_text() == "precious"
+
+
+def test_a_start_for_the_rows_that_have_a_video(calls: list[dict[str, Any]], tmp_path: Path) -> None:
+    source = write(tmp_path / "list.jsonl", {"text": "a", "seconds": "0:02"}, {"video": str(SAMPLE), "seconds": 1})
+    assert batch(source, tmp_path / "out", "--start", "0:01", "--audio-start", 3) == 0
+    assert [call["start"] for call in calls] == [0, 1] and calls[0]["seconds"] == 2
+    assert [call["audio_start"] for call in calls] == [0, 0]
+
+
+@pytest.mark.parametrize("place", ["file", "file/inner", "dead"])
+def test_outputs_that_go_into_a_file(
+    place: str, calls: list[dict[str, Any]], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Told once, not once a row."""
+    source = write(tmp_path / "list.jsonl", {"text": "a"}, {"text": "b"})
+    (tmp_path / "file").write_text("precious")
+    (tmp_path / "dead").symlink_to(tmp_path / "nowhere")
+    assert batch(source, tmp_path / place) == 1
+    said = capsys.readouterr().err
+    assert said.count("--out ") == said.count("\n") == 1 and "is a file. Give a folder" in said
+    assert not calls and (tmp_path / "file").read_text() == "precious"
 
 
 def test_a_table(calls: list[dict[str, Any]], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -214,9 +242,9 @@ def test_a_folder_of_videos(calls: list[dict[str, Any]], tmp_path: Path, capsys:
         ("a.jsonl", b"\n \n", "has no rows"),
         ("a.csv", b"text\n", "has no rows"),
         ("a.csv", b"text,colour\nx,y", "header: colour: unknown setting"),
-        ("a.csv", b"text,text\nx,y", "a name stands twice"),
-        ("a.csv", b'text\n"x', "is no table"),
-        ("a.csv", b"text\n\xff", "is no UTF-8 text"),
+        ("a.csv", b"text,text\nx,y", "a name appears twice"),
+        ("a.csv", b'text\n"x', "is not a valid table"),
+        ("a.csv", b"text\n\xff", "is not UTF-8 text"),
         ("none.csv", None, "none.csv: no such file"),
         ("folder", None, "has no videos"),
     ],
@@ -242,4 +270,4 @@ def test_a_broken_note_is_told(calls: list[dict[str, Any]], tmp_path: Path, capl
     (note,) = (out / ".batch").glob("*.json")
     note.write_text('{"output": 3}')
     assert batch(source, out) == 1 and len(calls) == 1
-    assert "is no note of a batch" in caplog.text
+    assert "is not a batch note" in caplog.text

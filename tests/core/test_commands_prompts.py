@@ -40,9 +40,9 @@ def test_what_is_written_down(text: str, found: list[tuple[float, str]]) -> None
         (" \n ", "text: is empty"),
         ("0 rain\nthunder", r"text, line 2: 'thunder' has no time"),
         ("0 rain\n\n0:12", r"text, line 3: '0:12' has no prompt"),
-        ("0 rain\n0:75 thunder", r"text, line 2: 0:75 is no time: after a colon comes less than 60"),
-        ("0 rain\n1:75:00 thunder", r"line 2: 1:75:00 is no time"),
-        ("0 rain\n0:00 thunder", r"text, line 2: 0 s has a prompt already"),
+        ("0 rain\n0:75 thunder", r"text, line 2: 0:75 is not a time: what follows a colon must be below 60"),
+        ("0 rain\n1:75:00 thunder", r"line 2: 1:75:00 is not a time"),
+        ("0 rain\n0:00 thunder", r"text, line 2: 0 s already has a prompt"),
         (b"0 rain", "text: expected a text, got bytes"),
     ],
 )
@@ -78,7 +78,7 @@ def test_prompts_that_cannot_be_read(tmp_path: Path) -> None:
     (tmp_path / "c.txt").write_bytes(b"x" * 1_000_001)
     for text, error, words in (
         ("@a.txt", InputError, r"--text @a\.txt, line 3: 'thunder' has no time"),
-        ("@b.txt", InputError, r"b\.txt is no UTF-8 text"),
+        ("@b.txt", InputError, r"b\.txt is not UTF-8 text"),
         ("@c.txt", InputError, r"c\.txt is too large"),
         ("@d.txt", MediaError, r"--text: .*d\.txt: no such file"),
         ("@.", MediaError, "is a folder"),
@@ -86,8 +86,8 @@ def test_prompts_that_cannot_be_read(tmp_path: Path) -> None:
         with pytest.raises(error, match=words):
             prompts_of(text, (), tmp_path)
     for at, words in (
-        ([("noon", "x")], "--at: 'noon' is no time"),
-        ([("12", "x"), (12, "y")], "--at: two prompts begin at 12"),
+        ([("noon", "x")], "--at: 'noon' is not a time"),
+        ([("12", "x"), (12, "y")], "--at: two prompts start at 12"),
         (["ab", "cd", 3], "--at: give pairs of a time and a prompt"),
     ):
         with pytest.raises(InputError, match=words):

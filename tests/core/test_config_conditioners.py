@@ -97,7 +97,7 @@ def test_two_conditioners_of_one_modality() -> None:
 def test_a_model_without_conditioners_follows_nothing(what: dict[str, Any]) -> None:
     data = changed("model.conditioning.configs", [])
     data["model"]["diffusion"]["cross_attention_cond_ids"] = []
-    with pytest.raises((ConfigError, InputError), match=f"{next(iter(what))}: this model does not follow it|configs"):
+    with pytest.raises((ConfigError, InputError), match=f"{next(iter(what))}: this model cannot follow it|configs"):
         Settings(**what).resolved(parse_config(data))
 
 

@@ -113,8 +113,8 @@ def test_only_windows_that_reach_a_region_are_sampled(pipe: Pipeline) -> None:
     ("call", "words"),
     [
         (lambda p: p.edit(noise(2), "1-3"), r"regions: 1-3 s reaches past the end of the sound, which lasts 2\.00 s"),
-        (lambda p: p.edit(noise(2), []), "nothing is to be made anew"),
-        (lambda p: p.edit(noise(2), "3"), "regions: '3' is no start and end"),
+        (lambda p: p.edit(noise(2), []), "there is nothing to regenerate"),
+        (lambda p: p.edit(noise(2), "3"), "regions: '3' is not a start and an end"),
         (lambda p: p.edit(noise(2), "0-1", feather=-1.0), "feather: -1 s is out of range"),
         (lambda p: p.edit(noise(2), "0-1", loop=True), "loop: an edited sound keeps its ends"),
         (lambda p: p.edit(7, "0-1"), "source: expected a file or a sound, got int"),
@@ -123,13 +123,22 @@ def test_only_windows_that_reach_a_region_are_sampled(pipe: Pipeline) -> None:
         (lambda p: p.extend(noise(2), after=5000.0), "after: 5000.0 is out of range"),
         (lambda p: p.vary(noise(2), 1.5), "strength: 1.5 is out of range"),
         (lambda p: p.vary(noise(2), "much"), "strength: expected a number"),
-        (lambda p: p.vary(noise(2), 1e-5), "strength: 1e-05 is too little to change anything; choose 0, or 0.001"),
-        (lambda p: p.vary(noise(2), 0.5, seconds=30), "seconds: the source says how long the sound is, 2 s here"),
-        (lambda p: p.edit(noise(2), "0-1", seconds=1), "seconds: the source says how long the sound is"),
-        (lambda p: p.extend(noise(2), after=1, seconds=2), "seconds: the source says how long the sound is, 3 s here"),
-        (lambda p: p.vary(noise(2), loop=True), "loop: a varied sound keeps its length"),
+        (
+            lambda p: p.vary(noise(2), 1e-5),
+            "strength: 1e-05 is too little to change anything; choose 0, or at least 0.001",
+        ),
+        (lambda p: p.vary(noise(2), 0.5, seconds=30), "seconds: the source determines how long the sound is, 2 s here"),
+        (lambda p: p.edit(noise(2), "0-1", seconds=1), "seconds: the source determines how long the sound is"),
+        (
+            lambda p: p.extend(noise(2), after=1, seconds=2),
+            "seconds: the source determines how long the sound is, 3 s here",
+        ),
+        (lambda p: p.vary(noise(2), loop=True), "loop: a variation keeps the length of its source"),
         (lambda p: p.takes(0, "rain"), "takes: 0 is out of range"),
-        (lambda p: p("rain", long="sideways"), "long: 'sideways' is no way to make windows. Valid: continue, together"),
+        (
+            lambda p: p("rain", long="sideways"),
+            "long: 'sideways' is not a way to make windows. Valid: continue, together",
+        ),
         (lambda p: p("rain", loop="yes"), "loop: expected True or False"),
         (lambda p: p("rain", at=[(12, "thunder")]), "at: 12 s is outside the sound, which lasts 10 s"),
         (lambda p: p("rain", at="thunder"), "at: give pairs of seconds and a prompt"),
@@ -298,7 +307,7 @@ def test_an_edit_knows_its_samples(source: int, before: float, after: float, dat
     try:
         edit = Edit.of(Timing(), source, [(start, end)], before, after)
     except InputError as error:
-        assert "nothing is to be made anew" in str(error)
+        assert "there is nothing to regenerate" in str(error)
         return
     assert edit.inside[1] - edit.inside[0] == source and edit.samples >= source
     mask = edit.mask()

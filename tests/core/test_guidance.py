@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import math
+from dataclasses import replace
 from typing import Any
 
 import pytest
 import torch
 from torch import Tensor
 
+from audiox_core.models.audiox import BASE_CONFIG
+from audiox_core.models.config import parse_config
+from audiox_core.models.settings import Settings
 from audiox_core.networks.dit import DiffusionTransformer
 from audiox_core.sampling import VDenoiser
 from audiox_core.sampling.guidance import GuidedVelocity, guide, guide_denoised
@@ -38,6 +43,25 @@ def test_nothing_may_stand_on_either_side(swap: bool) -> None:
     assert close(GuidedVelocity(network, *sides, scale=7.0)(x, t), second + 7.0 * (first - second))
     assert close(GuidedVelocity(network, sides[0], sides[1], scale=1.0)(x, t), first)
     assert close(GuidedVelocity(network, None, None, scale=7.0)(x, t), u)
+
+
+def test_guidance_between_two_levels_only() -> None:
+    """There it is the same; elsewhere the positive branch alone, in half the rows."""
+    network, rows = random_network(), []
+    x, t, tokens = inputs()
+    network.register_forward_pre_hook(lambda _, given: rows.append(given[0].shape[0]))
+    always = GuidedVelocity(network, by_modality(tokens), scale=7.0)
+    alone = GuidedVelocity(network, by_modality(tokens), scale=1.0)
+    model = parse_config(BASE_CONFIG)
+    between = Settings(guidance_interval=(0.5, 20)).guided_between(model)
+    bounded = GuidedVelocity(network, by_modality(tokens), scale=7.0, between=between)
+    for sigma, inside in ((0.3, False), (0.5, True), (3.0, True), (20.0, True), (20.1, False), (500.0, False)):
+        times = torch.atan(torch.full_like(t, sigma)) * (2 / math.pi)
+        assert torch.equal(bounded(x, times), (always if inside else alone)(x, times))
+        assert rows[-2] == (4 if inside else 2)
+    assert Settings().guided_between(model) is None
+    flow = replace(model, recipe=replace(model.recipe, objective="rectified_flow"))
+    assert Settings(guidance_interval=(0.25, 0.5)).guided_between(flow) == pytest.approx((0.25, 0.5), abs=2e-7)
 
 
 def test_guidance_prepares_each_condition_once(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -61,7 +61,7 @@ def test_a_folder_that_may_not_be_read_hides_no_other(
         assert (words.weights, words.tokenizer_folder) == (opened / "t5-base" / "model.safetensors", opened / "t5-base")
     told = [record.getMessage() for record in caplog.records if f"{closed} can't be read" in record.getMessage()]
     assert told == [
-        f"{closed} can't be read (Permission denied), so no model is looked for in it. Mend its permissions."
+        f"{closed} can't be read (Permission denied), so it is not searched for models. Fix its permissions."
     ]
     with pytest.raises(ModelNotFound, match="downloading is switched off"):
         find_model("AudioX", models_dirs=[closed], download=False)

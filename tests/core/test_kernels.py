@@ -172,8 +172,7 @@ def host_attention(q: Tensor, k: Tensor, v: Tensor, *, options: dict[str, str]) 
 @pytest.mark.skipif(COMPILER is None, reason="torch's compiler needs a C++ compiler")
 def test_the_compiler_gives_the_same_numbers() -> None:
     """Of one block: what it compiles for a second one is the same, and takes as long again."""
-    # The compiler takes no call of oneDNN, see ops.linear.
-    network = random_network(replace(SMALL, depth=1), operations=torch.nn)
+    network = random_network(replace(SMALL, depth=1))
     x, t, tokens = inputs()
     context = network.prepare_context(tokens[:1]).cat(network.prepare(None))
     torch._dynamo.reset()

@@ -249,6 +249,7 @@ def test_members_of_one_length_make_any(name: str) -> None:
             pipe.draw(0, 100)
 
 
+@pytest.mark.usefixtures("loads")
 def test_a_video_gets_a_soundtrack_of_its_length(tmp_path: Path) -> None:
     clip, target = write_clip(tmp_path / "a.mp4", 295, 25), tmp_path / "out.mp4"
     options = ["--model", "demo", "--seconds", "0", "--kept", "2", "--steps", "1", "--quiet"]

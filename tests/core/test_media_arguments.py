@@ -32,7 +32,7 @@ from audiox_core.media import (
     spectrogram_image,
     to_stereo,
     write_audio,
-    write_png,
+    write_picture,
 )
 from tests.core.media_clips import numbers, picture, write_clip, write_sound
 from tests.examples import examples
@@ -104,7 +104,7 @@ def test_numbers_that_are_none_are_refused(name: str, files: tuple[Path, Path]) 
         assert len(str(caught.value)) < 400
     for value in NO_NUMBER:
         if value is not None or name.split()[1] not in ("end", "seconds"):
-            with pytest.raises(InputError, match=r"is no number\. Give a number"):
+            with pytest.raises(InputError, match=r"is not a number\. Give a number"):
                 call(value)
 
 
@@ -185,7 +185,7 @@ def test_numpy_arrays_are_taken_like_tensors(tmp_path: Path) -> None:
     assert torch.equal(prepare(sound, 48000, 99), prepare(SOUND, 48000, 99))
     assert torch.equal(spectrogram_image(sound, 44100), spectrogram_image(SOUND, 44100))
     assert torch.equal(read_audio(write_audio(tmp_path / "a.wav", sound, 44100)), SOUND)
-    assert torch.equal(read_image(write_png(tmp_path / "a.png", images[3])), IMAGES[3].permute(2, 0, 1))
+    assert torch.equal(read_image(write_picture(tmp_path / "a.png", images[3])), IMAGES[3].permute(2, 0, 1))
     assert numbers(frames_from_images(images[::-1], fps=5, count=10, size=56)) == list(range(10))[::-1]
     encode_video(images, 5, tmp_path / "a.mp4", sound, 44100)
     assert numbers(read_frames(tmp_path / "a.mp4", count=10, size=56)) == list(range(10))
@@ -200,11 +200,11 @@ def test_what_is_no_array_is_named(wrong: Any, tmp_path: Path) -> None:
         to_stereo,
         normalize_peak,
         lambda x: fit(x, 5),
-        lambda x: write_png(tmp_path / "a.png", x),
+        lambda x: write_picture(tmp_path / "a.png", x),
     ):
-        with pytest.raises(InputError, match=r"is no array. Give a tensor|is no number that tensors hold"):
+        with pytest.raises(InputError, match=r"is not an array. Give a tensor|is not a number type of torch"):
             use(wrong)
-    with pytest.raises(InputError, match=r"is no array|is no number"):
+    with pytest.raises(InputError, match=r"is not an array|is not a number"):
         encode_video([wrong], 25, tmp_path / "a.mp4")
     assert list(tmp_path.iterdir()) == []
 

@@ -244,7 +244,7 @@ def test_bad_targets_leave_nothing_behind(tmp_path: Path) -> None:
     file = tmp_path / "file"
     file.write_text("kept")
     for path, said in [
-        (tmp_path / "a.mp3", r"unknown extension '.mp3'. Valid: .wav, .flac"),
+        (tmp_path / "a.aac", r"unknown extension '.aac'. Valid: .wav, .flac, .mp3, .m4a, .ogg, .opus"),
         (tmp_path / "a", "unknown extension"),
         (file / "a.wav", "cannot be written"),
     ]:

@@ -226,14 +226,14 @@ def test_settings_that_mean_nothing_are_refused() -> None:
         ({"mode": "add"}, "mode 'add' does not exist. Valid: replace, mix"),
         ({"fade_in": -1}, "fade_in=-1. Give seconds from 0"),
         ({"fade_out": float("nan")}, "fade_out=nan. Give seconds"),
-        ({"fade_in": "1"}, "fade_in=1 is no number|fade_in='1' is no number"),
-        ({"keep": "3"}, "keep: '3' is no start and end"),
+        ({"fade_in": "1"}, "fade_in=1 is not a number|fade_in='1' is not a number"),
+        ({"keep": "3"}, "keep: '3' is not a start and an end"),
         ({"mode": "mix", "duck": -1}, "duck=-1. Give the dB by which"),
-        ({"duck": 6}, "duck=6: the old sound is dropped.* Choose mode mix"),
+        ({"duck": 6}, "duck=6: the video's own sound is dropped.* Choose mode mix"),
     ):
         with pytest.raises(InputError, match=said):
             check_blend(**{"mode": "replace", **wrong})
-    with pytest.raises(InputError, match="keep leaves nothing of the new sound"):
+    with pytest.raises(InputError, match="keep covers all of the new sound"):
         placed(level(0.5, 2), level(0.1, 10), keep="0-9")
     assert check_blend("replace", keep=" ") == Blend()
     assert check_blend("mix").plain and not check_blend("mix", keep="1-2").plain
@@ -305,7 +305,8 @@ def test_what_has_no_new_sound_is_told_with_the_mend(tmp_path: Path, caplog: pyt
     out = tmp_path / "out.mp4"
     Sound(tone(500, 2), RATE).save_with_video(video, out)
     assert (
-        "from 0.00 to 2.00 s; its own is dropped, so the rest will be silent (keep_rest keeps it there" in caplog.text
+        "from 0.00 to 2.00 s; its own sound is dropped, so the rest will be silent (keep_rest keeps it there"
+        in caplog.text
     )
     caplog.clear()
     Sound(tone(500, 2), RATE).save_with_video(video, out, keep_rest=True, fade_out=0.5)

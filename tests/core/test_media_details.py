@@ -83,8 +83,8 @@ def test_what_is_lost_is_told_once(tmp_path: Path, caplog: pytest.LogCaptureFixt
     with caplog.at_level(logging.WARNING, "audiox"):
         last = numbers(read_frames(path, size=56))[-1]
     broken, ended = caplog.messages
-    assert broken == f"{path}: 1 packets could not be decoded; going on with the pictures that could."
-    told = float(ended.split("break off at ")[1].split(" s of 10.00 s; the last one is repeated.")[0])
+    assert broken == f"{path}: 1 packets could not be decoded; continuing with those that could."
+    told = float(ended.split("the pictures end at ")[1].split(" s of 10.00 s; the last one is repeated.")[0])
     assert (last + 1) / 25 <= told + 1e-2 and told - (last + 1) / 25 <= 0.2
 
 

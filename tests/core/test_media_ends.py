@@ -55,6 +55,19 @@ def test_matroska_ends_where_mp4_does(name: str, tmp_path: Path) -> None:
     assert again[0] - 1024 / 44100 - 2e-3 <= read_audio(out).shape[1] / 44100 <= again[0] + 2e-3
 
 
+@pytest.mark.parametrize("suffix", [".mp4", ".mov", ".mkv"])
+@pytest.mark.parametrize(
+    "times", [VARYING, [Fraction(n, 30) for n in (0, 1, 11, 12, 52)], [Fraction(n, 30) for n in (0, 1, 41, 42, 43)]]
+)
+def test_a_video_of_reordered_pictures_lasts_until_its_last_one(
+    suffix: str, times: list[Fraction], tmp_path: Path
+) -> None:
+    """Packets tell how long a picture is decoded, and files the sum of that: they promised 0.77 of 1.77 s."""
+    asked = ends(write_clip(tmp_path / f"in{suffix}", len(times), 30, times=times))
+    assert max(asked) - min(asked) <= 2e-3, asked
+    assert times[-1] < asked[0] <= times[-1] + 1.5
+
+
 @pytest.mark.parametrize("suffix", [".mp4", ".mov", ".mkv", None])
 def test_pictures_at_varying_distances_are_copied(suffix: str | None, tmp_path: Path) -> None:
     """They were said to fit into no container at all."""

@@ -47,7 +47,7 @@ def test_an_input_is_never_the_output(writer: str, tmp_path: Path, monkeypatch: 
     with video.open("rb") as file:
         for source in (video, str(others[1]), video.name, file):
             for target in [*others, video.name]:
-                with pytest.raises(MediaError, match=r"is the file that is read.*Write to another name"):
+                with pytest.raises(MediaError, match=r"is the file being read.*Write to another name"):
                     WRITERS[writer](source, target)
     assert video.read_bytes() == before
     assert names(tmp_path) == there
@@ -57,7 +57,7 @@ def test_a_sound_is_not_written_over_what_it_was_made_from(tmp_path: Path) -> No
     source = write_audio(tmp_path / "a.wav", SOUND, 44100)
     before = source.read_bytes()
     for target in aliases(source):
-        with pytest.raises(MediaError, match="is the file that is read"):
+        with pytest.raises(MediaError, match="is the file being read"):
             write_audio(target, SOUND / 2, 44100, inputs=[tmp_path / "absent.mp4", source])
     assert source.read_bytes() == before
     write_audio(tmp_path / "b.wav", SOUND, 44100, inputs=[source, io.BytesIO()])
@@ -93,9 +93,9 @@ def test_a_link_to_itself_and_a_pipe_are_no_places(tmp_path: Path) -> None:
             with pytest.raises(MediaError, match="cannot be written"):
                 write(tmp_path / name)
     for target in (None, 7, b"a.wav", {}):
-        with pytest.raises(InputError, match="is no place to write to"):
+        with pytest.raises(InputError, match="is not something to write to"):
             write_audio(target, SOUND, 44100)
-        with pytest.raises(InputError, match="is no place to write to"):
+        with pytest.raises(InputError, match="is not something to write to"):
             set_soundtrack(tmp_path / "a.mp4", SOUND, 44100, target)
     assert names(tmp_path) == ["loop.wav", "pipe.wav"]
 

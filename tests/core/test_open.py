@@ -16,10 +16,11 @@ from tokenizers.processors import TemplateProcessing
 from torch import Tensor
 
 from audiox_core import load_pipeline
+from audiox_core.commands.about import plan_for
 from audiox_core.errors import CheckpointError, ConfigError, InputError, ModelNotFound
 from audiox_core.memory.machine import measure
 from audiox_core.models import member
-from audiox_core.pipeline import assemble, plan_for
+from audiox_core.pipeline import assemble
 from audiox_core.weights import hub
 from audiox_core.weights.bundle import Bundle
 from audiox_core.weights.load import load_part

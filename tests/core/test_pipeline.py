@@ -13,7 +13,7 @@ import torch
 from audiox_core import load_pipeline
 from audiox_core.conditioner import Conditioner
 from audiox_core.errors import AudioXError, InputError, MediaError, OutOfMemory
-from audiox_core.media import read_audio, write_audio, write_png
+from audiox_core.media import read_audio, write_audio, write_picture
 from audiox_core.media.sound import Sound
 from audiox_core.memory.machine import measure
 from audiox_core.models import demo
@@ -27,8 +27,8 @@ QUICK: dict[str, Any] = {"steps": 2, "seconds": 1.5}
 @pytest.fixture(scope="module")
 def picture(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("image") / "picture.png"
-    write_png(path, torch.randint(0, 256, (48, 64, 3), dtype=torch.uint8, generator=torch.Generator().manual_seed(0)))
-    return path
+    generator = torch.Generator().manual_seed(0)
+    return write_picture(path, torch.randint(0, 256, (48, 64, 3), dtype=torch.uint8, generator=generator))
 
 
 @pytest.fixture(scope="module")

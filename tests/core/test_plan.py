@@ -113,7 +113,7 @@ def test_a_machine_without_gpu() -> None:
 
 def test_little_ram() -> None:
     assert "of RAM are needed" in make_plan(cpu(2.5), FULL).problems[0]
-    assert "RAM is short" in make_plan(gpu(2, ram=4), FULL).warnings[0]
+    assert "RAM is tight" in make_plan(gpu(2, ram=4), FULL).warnings[0]
     assert not make_plan(gpu(24, ram=4), FULL).warnings  # nothing stays in RAM
     plenty, scarce = make_plan(gpu(2, ram=32), FULL), make_plan(gpu(2, ram=5), FULL)
     assert plenty.pinned and not scarce.pinned and plenty.ram > scarce.ram

@@ -104,7 +104,7 @@ def test_decoding_falls_back_to_tiles(parts: dict[str, nn.Module], caplog: Any) 
             answer = residence.run("autoencoder", decode)
             assert allocator.held == before + answer.nbytes
     assert (answer - expected).norm() / expected.norm() <= 5e-6
-    assert "going on in tiles of 128 latents" in caplog.text
+    assert "continuing in tiles of 128 latents" in caplog.text
     tiles: list[int | None] = []
     residence.run("autoencoder", lambda net, step: tiles.append(step.tile))
     assert tiles[0] is not None and tiles[0] <= 128  # remembered
@@ -160,7 +160,7 @@ def test_the_mends_fit_the_place(
     card_s = "; set --max-vram to less than the 7.0 GB planned with; run with --device cpu" if where == "stage" else ""
     assert str(caught.value) == (
         f"text: out of memory on {free}; everything else has left, and smaller steps did not help "
-        "(CUDA out of memory, it says). To mend it: close other programs that use it; take a shorter sound or a "
+        "(CUDA out of memory, it says). To fix it: close other programs that use it; take a shorter sound or a "
         f"smaller batch{half}{card_s}."
     )
 

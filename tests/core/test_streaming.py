@@ -200,7 +200,7 @@ class Refusing:
 def test_page_locked_memory_may_be_refused(
     allowed: int, dit_only: dict[str, nn.Module], monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """It is asked for until it is refused once, which is told once; then streaming goes on in ordinary memory."""
+    """It is asked for until it is refused once, which is told once; then streaming continues in ordinary memory."""
     monkeypatch.setattr(streaming, "host_memory", REAL_HOST_MEMORY)
     refusing = Refusing(allowed)
     monkeypatch.setattr(torch, "empty", refusing)
@@ -215,7 +215,7 @@ def test_page_locked_memory_may_be_refused(
     assert refusing.asked == allowed + 1
     warnings = [record.getMessage() for record in caplog.records if record.name == "audiox"]
     assert len(warnings) == 1
-    assert "page-locked memory can't be had (CUDA error: out of memory); streaming goes on" in warnings[0]
+    assert "page-locked memory is not available (CUDA error: out of memory); streaming continues" in warnings[0]
 
 
 def test_accelerate_is_named_when_it_is_missing(dit_only: dict[str, nn.Module], monkeypatch: Any) -> None:

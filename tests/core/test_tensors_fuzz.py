@@ -185,7 +185,7 @@ def test_unchanged_files_are_right(kind: str, tmp_path: Path) -> None:
 
 
 @pytest.mark.filterwarnings("ignore")  # of the libraries that are compared with
-@examples(400)
+@examples(200)
 @given(kind=st.sampled_from(list(CONTENTS)), seed=st.integers(0, 2**32))
 def test_changed_files_are_right_or_refused(kind: str, seed: int, tmp_path: Path) -> None:
     check(mutant(kind, random.Random(seed)), tmp_path / "file")

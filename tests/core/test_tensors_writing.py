@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import json
 import os
+import signal
 import subprocess
 import sys
 import threading
@@ -19,6 +20,7 @@ import torch
 from audiox_core.errors import CheckpointError
 from audiox_core.weights import tensors as module
 from audiox_core.weights.tensors import read_tensors, write_tensors
+from tests.forks import forked
 
 WEIGHTS = {"a.weight": torch.arange(6.0).reshape(2, 3), "a.bias": torch.ones(3, dtype=torch.float16)}
 ROOT = Path(module.__file__).parents[2]
@@ -112,18 +114,20 @@ def test_interrupted_writing_leaves_nothing(reason: type[BaseException], when: i
 
 
 @pytest.mark.skipif(os.name != "posix", reason="signals of POSIX")
-@pytest.mark.parametrize("name", ["SIGTERM", "SIGHUP"])
-def test_signals_leave_nothing(name: str, tmp_path: Path) -> None:
+def test_signals_leave_nothing(tmp_path: Path) -> None:
     """As a command line handles them: by an exception."""
-    code = (
-        "import os, signal, sys, torch\n"
-        "from audiox_core.weights.tensors import write_tensors\n"
-        f"signal.signal(signal.{name}, lambda number, frame: sys.exit(128 + number))\n"
+    imports = "import os, signal, sys, torch\nfrom audiox_core.weights.tensors import write_tensors\n"
+    names, target = ("SIGTERM", "SIGHUP"), tmp_path / "target"
+    target.mkdir()
+    programs = [
+        f"{imports}signal.signal(signal.{name}, lambda number, frame: sys.exit(128 + number))\n"
         f"hit = lambda done, total: os.kill(os.getpid(), signal.{name})\n"
-        f"write_tensors({{'a': torch.ones(3)}}, {str(tmp_path / 'w.safetensors')!r}, on_progress=hit)\n"
-    )
-    assert subprocess.run([sys.executable, "-c", code], cwd=ROOT).returncode > 128
-    assert not list(tmp_path.iterdir())
+        f"write_tensors({{'a': torch.ones(3)}}, {str(target / f'{name}.safetensors')!r}, on_progress=hit)\n"
+        for name in names
+    ]
+    ended = forked(tmp_path, imports, programs)
+    assert [done.returncode for done in ended] == [128 + getattr(signal, name) for name in names]
+    assert not list(target.iterdir())
 
 
 @pytest.fixture(params=["links", "no links"])

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from audiox_core.errors import CheckpointError, ConfigError, InputError, ModelNotFound
-from audiox_core.media import write_audio, write_png
+from audiox_core.media import write_audio, write_picture
 from audiox_core.memory import streaming
 from audiox_core.memory.estimate import weights_of
 from audiox_core.memory.formats import Format
@@ -197,7 +197,7 @@ def test_a_plan_keeps_its_word(pipeline: Pipeline, model: Model, monkeypatch: py
 def given(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     """A picture and a sound."""
     place, generator = tmp_path_factory.mktemp("given"), torch.Generator().manual_seed(0)
-    write_png(place / "image.png", torch.randint(0, 256, (48, 64, 3), dtype=torch.uint8, generator=generator))
+    write_picture(place / "image.png", torch.randint(0, 256, (48, 64, 3), dtype=torch.uint8, generator=generator))
     write_audio(place / "audio.wav", 0.3 * torch.randn(2, 44100, generator=generator), 44100)
     return {"image": place / "image.png", "audio": place / "audio.wav"}
 

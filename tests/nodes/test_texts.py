@@ -9,6 +9,8 @@ from typing import Any
 
 import pytest
 
+from tests.comfyui.help_pictures import GRAPHS, MOST_BYTES
+
 ROOT = Path(__file__).parents[2]
 SCHEMA: dict[str, Any] = json.loads((ROOT / "tests/comfyui/schema.json").read_text(encoding="utf-8"))
 LANGUAGES = ("en", "zh")
@@ -93,6 +95,30 @@ def test_help_page_gives_the_real_defaults(node_id: str) -> None:
                 shown = f"{default:g}" if isinstance(default, float | int) else default.replace("\n", "<br>")
                 shown = str(default).lower() if isinstance(default, bool) else shown
                 assert told[entry["name"]] == shown, f"{language}: {entry['name']}"
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+@pytest.mark.parametrize("node_id", sorted(SCHEMA))
+def test_help_page_shows_the_node_in_use(node_id: str, language: str) -> None:
+    """In one small picture of its own, as tests/comfyui/help_pictures.py draws it."""
+    page = (ROOT / f"web/docs/{node_id}/{language}.md").read_text(encoding="utf-8")
+    assert re.findall(r"^!\[.+\]\((.+)\)$", page, flags=re.MULTILINE) == [f"images/{node_id}.webp"]
+    picture = (ROOT / f"web/docs/images/{node_id}.webp").read_bytes()
+    assert picture[:4] == b"RIFF" and picture[8:12] == b"WEBP" and len(picture) < MOST_BYTES
+
+
+def test_every_node_has_a_graph_for_its_picture() -> None:
+    assert set(GRAPHS) == set(SCHEMA)
+    for node_id, graph in GRAPHS.items():
+        assert [kind for kind, _ in graph.values()].count(node_id) == 1, node_id
+
+
+def test_words_that_nobody_says_any_more() -> None:
+    """Group titles said what a sound "shall" be, help pages what is "made anew"."""
+    files = [*ROOT.glob("locales/en/*.json"), *ROOT.glob("web/docs/*/en.md"), *ROOT.glob("workflows/*.json")]
+    assert len(files) > 40
+    for file in files:
+        assert not re.search(r"\b(shall|anew)\b", file.read_text(encoding="utf-8")), file
 
 
 def test_no_help_page_is_left_over() -> None:

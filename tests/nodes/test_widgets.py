@@ -24,7 +24,7 @@ INPUTS = {
     "AudioXSampler": "model; positive; latent; seed=0 0..18446744073709551615; steps=0 0..1000; guidance=0.0 -20.0..100.0; sampler=AUTO; sigma_min=0.0 0.0..100.0; sigma_max=0.0 0.0..5000.0; rho=0.0 0.0..10.0; rescale=0.0 0.0..1.0; denoise=1.0 0.0..1.0; negative?; long?=LONG[0]; kept?=0.0 0.0..10.9",
     "AudioXDecode": "vae; latent; seconds=0.0 0.0..LONGEST; normalize=peak",
     "AudioXSetSoundtrack": "video; audio; mode=replace; offset=0.0 -100000.0..100000.0; gain=1.0 0.0..10.0; fade_in?=0.0 0.0..600.0; fade_out?=0.0 0.0..600.0; keep?=; duck?=0.0 0.0..60.0; keep_rest?=False",
-    "AudioXSpectrogram": "audio; width=1024 64..8192; height=384 64..4096",
+    "AudioXSpectrogram": "audio; width=1024 64..8192; height=384 64..4096; axes?=True; scale?=log; show_waveform?=False; regions?=; windows?=",
     "AudioXEdit": "vae; audio; regions=; extend_before=0.0 0.0..LONGEST; extend_after=0.0 0.0..LONGEST; feather=0.05 0.0..10.0",
     "AudioXTimedText": "encoders; lines=0:00 rain\\n0:12 thunder; seconds=30.0 0.1..LONGEST; kept?=0.0 0.0..10.9",
     "AudioXWindows": "model; kept=0.0 0.0..10.9; loop=False; at_once=1 1..64",

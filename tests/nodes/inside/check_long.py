@@ -81,7 +81,7 @@ def check_a_video_is_seen_window_by_window() -> None:
         found = made(where.latents, positive=both, long=way)
         near(found, by_core(both, together=way == "together", where=where), 1e-4)
     error = module("audiox_core.errors").InputError
-    said = "AudioX Sampler: a condition was encoded for windows over 18.02 s, the latent is 13.47 s."
+    said = "AudioX Sampler: a condition was encoded for windows over 18.02 s, but the latent is 13.47 s."
     raises(error, said, lambda: made(LENGTH, positive=condition))
     short, seconds = encode_video(video=InputImpl.VideoFromFile(str(long)), start=3.0, seconds=6.0)
     assert seconds == 6.0 and short[0][1]["audiox_video"].ndim == 3
@@ -129,7 +129,11 @@ def check_takes_are_picked_by_number() -> None:
     audio = {"waveform": torch.randn(3, 2, 100), "sample_rate": 44100}
     assert node("AudioXTake")(audio=audio, take=2)[0]["waveform"].equal(audio["waveform"][1:2])
     error = module("audiox_core.errors").InputError
-    raises(error, "AudioX Take: take 4 is wanted, there are 3.", lambda: node("AudioXTake")(audio=audio, take=4))
+    raises(
+        error,
+        "AudioX Take: take 4 is asked for, but there are only 3.",
+        lambda: node("AudioXTake")(audio=audio, take=4),
+    )
     raises(error, "AudioX Take: there is no sound", lambda: node("AudioXTake")(audio=None, take=1))
 
 
@@ -184,8 +188,8 @@ def check_a_sound_is_continued() -> None:
     assert sound.shape[-1] == 14 * 44100
     assert sound[..., 44100 : 5 * 44100].equal(audio["waveform"])
     error = module("audiox_core.errors").InputError
-    raises(error, "AudioX Edit: regions: nothing is to be made anew", lambda: edit(audio))
-    raises(error, "AudioX Edit: regions: 'x' is no start and end", lambda: edit(audio, "x"))
+    raises(error, "AudioX Edit: regions: there is nothing to regenerate", lambda: edit(audio))
+    raises(error, "AudioX Edit: regions: 'x' is not a start and an end", lambda: edit(audio, "x"))
     raises(error, "AudioX Edit: regions: 3-5 s reaches past the end", lambda: edit(audio, "3-5"))
 
 
@@ -204,7 +208,7 @@ def check_timed_prompts_reach_their_windows() -> None:
     other = node("AudioXTimedText")(encoders=demo()[1], lines="a door", seconds=18.0)[0]
     error = module("audiox_core.errors").InputError
     mixed = partial(node("AudioXCombine"), text=condition, video=other, audio=condition)
-    raises(error, "AudioX Combine: the condition connected to video holds no video", mixed)
+    raises(error, "AudioX Combine: the condition connected to video contains no video", mixed)
     other[0][1]["audiox_video"] = condition[0][1]["audiox_text"]
     said = "AudioX Combine: the conditions were encoded for different windows."
     raises(error, said, partial(node("AudioXCombine"), text=condition, video=other))

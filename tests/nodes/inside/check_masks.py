@@ -74,7 +74,9 @@ def check_long_context_windows_are_warned_of_once_a_run() -> None:
             with warnings() as said:
                 sample(model=model, latent=latent(260), steps=1, negative=null())
             assert len([line for line in said if "Context Windows makes" in line]) == count, said
-    assert said[0].startswith("AudioX: Context Windows makes 11.61 s at once, the model was trained on 10.96 s"), said
+    assert said[0].startswith(
+        "AudioX: Context Windows makes 11.61 s at a time, but the model was trained on 10.96 s"
+    ), said
 
 
 def windows(length: int) -> Any:

@@ -142,7 +142,7 @@ def check_context_windows() -> None:
     for model in (windows(), windows(freenoise=True)):
         raises(
             Exception,
-            "AudioX Sampler: ComfyUI's context windows take one latent at a time, this batch has 2.",
+            "AudioX Sampler: ComfyUI's context windows take one latent at a time, but this batch has 2.",
             lambda model=model: by_host(prompt("rain"), null(), model=model, batch=2),
         )
     near(by_host(prompt("rain"), null(), model=windows(context_length=LATENTS), batch=2), by_hand(rain, none, batch=2))

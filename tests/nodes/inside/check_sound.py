@@ -119,8 +119,8 @@ def check_soundtrack_keeps_what_it_is_told_to() -> None:
         assert level(out, 0, 0.05) < 0.02, level(out, 0, 0.05)
     kind = module("audiox_core.errors").InputError
     for wrong, said in (
-        ({"keep": "5"}, "keep: '5' is no start and end"),
-        ({"duck": 6.0}, "duck=6: the old sound is dropped"),
+        ({"keep": "5"}, "keep: '5' is not a start and an end"),
+        ({"duck": 6.0}, "duck=6: the video's own sound is dropped"),
     ):
         given = {"video": loud, "audio": tone(0.1, 1), **plain, **wrong}
         raises(kind, f"AudioX Set Soundtrack: {said}", lambda given=given: node("AudioXSetSoundtrack")(**given))
@@ -242,6 +242,22 @@ def check_spectrogram() -> None:
     assert image.shape == (2, 100, 200, 3)
     assert image.dtype == torch.float32
     assert 0.0 <= float(image.min()) < float(image.max()) <= 1.0
+    given = {"audio": sound, "width": 400, "height": 200}
+    (plain,) = node("AudioXSpectrogram")(**given)
+    near(node("AudioXSpectrogram")(**given, axes=True, scale="log", show_waveform=False, regions="")[0], plain, 0)
+    for change in (
+        {"axes": False},
+        {"scale": "mel"},
+        {"show_waveform": True},
+        {"regions": "0.2-0.5"},
+        {"windows": "0-0.6, 0.4-1"},
+        {"windows": "0-0.6, 0.7-1"},
+    ):
+        (other,) = node("AudioXSpectrogram")(**given, **change)
+        assert other.shape == plain.shape and not torch.equal(other, plain), change
+    kind = module("audiox_core.errors").InputError
+    for wrong, words in (({"regions": "2-3"}, "regions: 2-3 s lies outside"), ({"windows": "x"}, "windows: 'x' is")):
+        raises(kind, f"AudioX Spectrogram: {words}", lambda wrong=wrong: node("AudioXSpectrogram")(**given, **wrong))
 
 
 def check_a_sound_that_is_none_is_named_as_such() -> None:
