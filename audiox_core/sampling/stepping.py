@@ -6,8 +6,9 @@ import logging
 import time
 import weakref
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import fields, is_dataclass
+from functools import cache
 from typing import Any
 
 import torch
@@ -144,7 +145,8 @@ class _Record:
     def __init__(self, network: Any, recorder: Recorder, x: Tensor, t: Tensor, context: Any):
         self.x, self.t, self.context = x.clone(), t.clone(), _copied(context)
         self.given = weakref.ref(context)  # whose numbers lie in the buffers
-        self.out, self.replay = recorder(lambda: network(self.x, self.t, self.context))
+        with torch.cuda.device(x.device) if x.is_cuda else nullcontext():
+            self.out, self.replay = recorder(lambda: network(self.x, self.t, self.context))
 
     def __call__(self, x: Tensor, t: Tensor, context: Any) -> Tensor:
         self.x.copy_(x)
@@ -158,17 +160,29 @@ class _Record:
 
 
 def record_on_cuda(fn: Callable[[], Tensor]) -> tuple[Tensor, Callable[[], None]]:
-    """fn's kernels as a CUDA graph: its output's buffer, and the replay that fills it again."""
-    aside = torch.cuda.Stream()
+    """fn's kernels on the current device as a CUDA graph: its output's buffer, and the replay that fills it again."""
+    aside = _aside(torch.cuda.current_device())
     aside.wait_stream(torch.cuda.current_stream())
     with torch.cuda.stream(aside):
         for _ in range(WARM_UP):
             fn()
     torch.cuda.current_stream().wait_stream(aside)
     graph = torch.cuda.CUDAGraph()
-    with torch.cuda.graph(graph):
-        out = fn()
+    try:
+        with torch.cuda.graph(graph, stream=aside):
+            out = fn()
+    except RuntimeError as error:
+        # What ended the recording, and not that its end then failed as well.
+        if isinstance(error.__context__, torch.cuda.OutOfMemoryError):
+            raise error.__context__ from None
+        raise
     return out, graph.replay
+
+
+@cache
+def _aside(device: int) -> torch.cuda.Stream:
+    """The stream beside the current one on which all steps are recorded: libraries keep a workspace for each stream."""
+    return torch.cuda.Stream(device)
 
 
 def hooked(network: nn.Module) -> bool:
