@@ -120,7 +120,7 @@ def test_pipes_devices_and_folders_are_refused_at_once(kind: str, tmp_path: Path
         os.mkfifo(path)
     elif not path.exists():
         pytest.skip(f"this system has no {path}")
-    said = "it is a folder" if kind == "folder" else "it is a pipe or device"
+    said = "it is a folder" if kind == "folder" else "it is a pipe or a device"
     for reader in READERS.values():
         with pytest.raises(MediaError, match=said):
             reader(path)

@@ -153,4 +153,4 @@ def test_out_of_memory_lets_go_of_it_in_the_end(caplog: Any) -> None:
             raise torch.cuda.OutOfMemoryError("CUDA out of memory.")
 
     residence.run("dit", work)
-    assert seen == [(True, True), (False, False)] and "anew in each" in caplog.text
+    assert seen == [(True, True), (False, False)] and "computed again in each" in caplog.text

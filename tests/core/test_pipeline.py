@@ -282,5 +282,5 @@ def test_out_of_memory_is_an_error_of_ours() -> None:
 
 
 def test_report_names_the_parts(pipe: Pipeline) -> None:
-    for word in ("fp32", "dit", "autoencoder", "text", "video", "audio", "RAM"):
+    for word in ("fp32", "transformer", "autoencoder", "text", "video", "audio", "RAM"):
         assert word in pipe.report

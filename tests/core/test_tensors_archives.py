@@ -174,8 +174,8 @@ def test_archive_with_two_files_of_one_name(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("files", "words"),
     [
-        ({"a/b.txt": b""}, "zip archive, but no checkpoint"),
-        ({"w/data.pkl": dumps({}), "v/data.pkl": b""}, "zip archive, but no checkpoint"),
+        ({"a/b.txt": b""}, "zip archive, but not a checkpoint"),
+        ({"w/data.pkl": dumps({}), "v/data.pkl": b""}, "zip archive, but not a checkpoint"),
         ({"w/data.pkl": b"", "w/constants.pkl": b""}, "TorchScript"),
         ({"w/data.pkl": dumps({}), "w/byteorder": b"big"}, "big-endian"),
         ({"w/data.pkl": dumps({}), "w/byteorder": b"x" * 9000}, "endian"),
