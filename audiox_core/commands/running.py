@@ -8,26 +8,24 @@ import os
 import signal
 import sys
 from collections.abc import Callable
+from importlib import import_module
 from pathlib import Path
 
 from ..errors import AudioXError, interruption
-from .about import convert, info
-from .batch import batch
-from .changing import change
 from .ending import Outputs, Stopped, ends_at_signals
-from .making import generate
 from .options import parser
 
 log = logging.getLogger("audiox")
 
-COMMANDS: dict[str, Callable[[argparse.Namespace], int | None]] = {
-    "generate": generate,
-    "edit": change,
-    "extend": change,
-    "vary": change,
-    "batch": batch,
-    "info": info,
-    "convert": convert,
+# Each command's module here and its function in it, imported when it is called: help needs none of them.
+COMMANDS = {
+    "generate": ("making", "generate"),
+    "edit": ("changing", "change"),
+    "extend": ("changing", "change"),
+    "vary": ("changing", "change"),
+    "batch": ("batch", "batch"),
+    "info": ("about", "info"),
+    "convert": ("about", "convert"),
 }
 
 
@@ -40,7 +38,7 @@ def run(arguments: list[str] | None) -> int:
     outputs = Outputs(args)
     try:
         with ends_at_signals():
-            code = COMMANDS[args.command](args)
+            code = _command(args.command)(args)
     except BrokenPipeError:  # whoever read what is printed has gone: so has the place for another word
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
@@ -55,3 +53,8 @@ def run(arguments: list[str] | None) -> int:
         print(f"error: {error}" + (f" ({done})" if done else ""), file=sys.stderr)
         return 1
     return code or 0
+
+
+def _command(name: str) -> Callable[[argparse.Namespace], int | None]:
+    module, function = COMMANDS[name]
+    return getattr(import_module(f".{module}", __package__), function)

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from audiox_core import __main__ as cli
-from audiox_core.commands import making, running
+from audiox_core.commands import about, making, running
 from audiox_core.errors import InputError, interruption
 from audiox_core.networks.libraries import unchanged_process
 
@@ -95,7 +95,7 @@ def test_a_second_one_while_the_first_is_told(
     def stop(*_: Any) -> Any:
         raise KeyboardInterrupt
 
-    monkeypatch.setitem(running.COMMANDS, "info", stop)
+    monkeypatch.setattr(about, "info", stop)
     monkeypatch.setattr(running.Outputs, "written", stop)
     assert cli.main(["info"]) == 130
     assert capsys.readouterr().err == "interrupted\n"
@@ -105,7 +105,7 @@ def test_a_library_that_calls_it_an_error(monkeypatch: pytest.MonkeyPatch, capsy
     def fail(_: Any) -> None:
         raise hidden()
 
-    monkeypatch.setitem(running.COMMANDS, "info", fail)
+    monkeypatch.setattr(about, "info", fail)
     assert cli.main(["info"]) == 130
     assert capsys.readouterr().err == "interrupted; nothing was written\n"
     with pytest.raises(KeyboardInterrupt), unchanged_process():
