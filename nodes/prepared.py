@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import weakref
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, fields, is_dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
@@ -12,6 +12,7 @@ import comfy.conds
 import torch
 from torch import Tensor
 
+from ..audiox_core.sampling.stepping import tensors_of
 from ..audiox_core.sampling.windows import Together, Windows
 from . import host
 
@@ -184,8 +185,4 @@ def prepare_windows(network: Any, tokens: Tokens | None, count: int, device: tor
 
 def size_of(value: Any) -> int:
     """Bytes of the tensors in a context."""
-    if isinstance(value, Tensor):
-        return value.numel() * value.element_size()
-    if is_dataclass(value):
-        return sum(size_of(getattr(value, f.name)) for f in fields(value))
-    return sum(size_of(item) for item in value) if isinstance(value, tuple | list) else 0
+    return sum(tensor.nbytes for tensor in tensors_of(value))

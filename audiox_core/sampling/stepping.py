@@ -204,7 +204,7 @@ def tensors_of(value: Any) -> list[Tensor]:
     if isinstance(value, Tensor):
         return [value]
     parts: Sequence[Any] = [getattr(value, f.name) for f in fields(value)] if is_dataclass(value) else ()
-    return [tensor for part in (value if isinstance(value, tuple) else parts) for tensor in tensors_of(part)]
+    return [tensor for part in (value if isinstance(value, tuple | list) else parts) for tensor in tensors_of(part)]
 
 
 def _copied(value: Any) -> Any:
